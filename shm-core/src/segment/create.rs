@@ -1,0 +1,308 @@
+//! Building a segment and giving it its name.
+//!
+//! Upholds invariant 1 (a creator killed at any instruction leaves a draft that nobody opens and
+//! that the next sweep removes) and invariant 7 (no magic before everything else).
+
+use super::counter::{self, CounterSpec};
+use super::error::CreateError;
+use super::header::{ABI, Extent, MAGIC, SegmentHeader, padded};
+use super::{CONTROL_LEN, Segment};
+use crate::clock;
+use crate::name::SegmentName;
+use crate::os::{Access, Backing, Region, heap};
+use crate::process::{self, ProcessId};
+use crate::sync::Ordering;
+use bytemuck::Zeroable;
+use std::sync::Arc;
+
+/// How long a segment lives that nobody is attached to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Lifetime {
+    /// Until it is unlinked, or swept by [`gc`](super::gc()).
+    #[default]
+    Persistent = 0,
+    /// It is garbage at once, and may be swept whenever space is needed.
+    Attached = 1,
+}
+
+/// What a kind of segment asks for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SegmentSpec {
+    pub(crate) kind: &'static str,
+    pub(crate) geometry: Vec<u8>,
+    pub(crate) counters: Vec<CounterSpec>,
+    pub(crate) metadata: Vec<u8>,
+    /// Bytes readable by everyone and written by the writer only.
+    pub(crate) hot_len: usize,
+    pub(crate) payload_len: usize,
+    pub(crate) lifetime: Lifetime,
+    pub(crate) replace: bool,
+}
+
+/// A spec with every offset decided.
+pub(super) struct Plan {
+    pub(super) name: SegmentName,
+    pub(super) header: SegmentHeader,
+    fixed: Vec<u8>,
+}
+
+impl Plan {
+    pub(super) fn new(name: &str, spec: &SegmentSpec) -> Result<Plan, CreateError> {
+        let name = SegmentName::new(name, process::uid())?;
+        let creator = ProcessId::own();
+        let mut header = SegmentHeader {
+            abi: ABI,
+            header_len: 256,
+            kind: padded(spec.kind),
+            uid: process::uid(),
+            creator_pid: creator.pid,
+            creator_start: creator.start,
+            boot_id: process::boot_id(),
+            instance: process::random_id(),
+            created_wall_ns: clock::wall_ns(),
+            pid_namespace: process::pid_namespace(),
+            page_size: page_size() as u32,
+            lifetime: spec.lifetime as u32,
+            ..SegmentHeader::zeroed()
+        };
+        let too_large = || CreateError::TooLarge { name: name.text().to_owned() };
+        let mut fixed = vec![0; 256];
+        header.name = append(&mut fixed, name.text().as_bytes());
+        header.geometry = append(&mut fixed, &spec.geometry);
+        header.metadata = append(&mut fixed, &spec.metadata);
+        // The counters need the hot offset, which needs the length of the counters.
+        let counters_len = counter::encode(&spec.counters, 0).len();
+        let hot_offset = (fixed.len() + counters_len).next_multiple_of(128);
+        header.counters = append(&mut fixed, &counter::encode(&spec.counters, hot_offset as u64));
+        header.fixed_len = fixed.len() as u64;
+        header.hot_offset = hot_offset as u64;
+        header.hot_len = spec.hot_len as u64;
+        let page = page_size();
+        let control = hot_offset
+            .checked_add(spec.hot_len)
+            .and_then(|end| end.checked_next_multiple_of(page))
+            .ok_or_else(too_large)?;
+        header.control_offset = control as u64;
+        header.control_len = CONTROL_LEN as u64;
+        let payload = (control + CONTROL_LEN).next_multiple_of(page);
+        header.payload_offset = payload as u64;
+        header.payload_len = spec.payload_len as u64;
+        let total = payload
+            .checked_add(spec.payload_len)
+            .filter(|&total| total <= isize::MAX as usize)
+            .ok_or_else(too_large)?;
+        header.total_len = total as u64;
+        fixed[..256].copy_from_slice(bytemuck::bytes_of(&header));
+        SegmentHeader::seal(&mut fixed);
+        Ok(Plan { name, header, fixed })
+    }
+
+    pub(super) fn total_len(&self) -> usize {
+        self.header.total_len as usize
+    }
+
+    /// Writes the immutable part into fresh zero pages, the magic last.
+    pub(super) fn write(&self, region: &Region) {
+        let target = region.bytes(8, self.fixed.len() - 8);
+        // SAFETY: `target` has room for all but the first eight bytes, by the bounds check above.
+        unsafe { crate::copy::copy_in(target, self.fixed[8..].as_ptr(), self.fixed.len() - 8) };
+        // SYNC: magic. Whoever reads it sees everything above.
+        region.word64(0).store(MAGIC, Ordering::Release);
+    }
+
+    pub(super) fn into_segment(
+        self,
+        spec: SegmentSpec,
+        region: Region,
+        backing: Arc<dyn Backing>,
+    ) -> Segment {
+        let mut segment = Segment {
+            participation: None,
+            name: self.name.text().to_owned(),
+            header: self.header,
+            geometry: spec.geometry,
+            metadata: spec.metadata,
+            access: Access::Full,
+            region,
+            backing,
+        };
+        segment.take_part();
+        segment
+    }
+}
+
+fn append(fixed: &mut Vec<u8>, bytes: &[u8]) -> Extent {
+    fixed.resize(fixed.len().next_multiple_of(8), 0);
+    let extent = Extent { offset: fixed.len() as u32, len: bytes.len() as u32 };
+    fixed.extend_from_slice(bytes);
+    extent
+}
+
+fn page_size() -> usize {
+    #[cfg(unix)]
+    return rustix::param::page_size();
+    #[cfg(not(unix))]
+    return 4096;
+}
+
+impl Segment {
+    /// A segment inside this process, under no name.
+    pub(crate) fn process_local(name: &str, spec: SegmentSpec) -> Result<Segment, CreateError> {
+        let plan = Plan::new(name, &spec)?;
+        let (region, backing) = heap::create(plan.total_len());
+        plan.write(&region);
+        Ok(plan.into_segment(spec, region, Arc::new(backing)))
+    }
+
+    /// Creates a segment other processes can open.
+    #[cfg(not(target_os = "linux"))]
+    pub(crate) fn create(name: &str, spec: SegmentSpec) -> Result<Segment, CreateError> {
+        Segment::create_portable(name, spec)
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use super::*;
+    use crate::fault;
+    use crate::os::linux::{self, directory};
+    use crate::os::locks;
+    use crate::segment::{gc, unlink};
+    use rustix::io::Errno;
+    use std::io;
+
+    /// How often a name that others keep creating and unlinking is tried.
+    const ATTEMPTS: usize = 64;
+
+    impl Segment {
+        /// Creates a segment other processes can open.
+        pub(crate) fn create(name: &str, spec: SegmentSpec) -> Result<Segment, CreateError> {
+            let plan = Plan::new(name, &spec)?;
+            // The answer is decided by `publish`; this only saves the work.
+            if !spec.replace && unlink::is_complete(&plan.name) {
+                return Err(CreateError::Exists { name: name.to_owned() });
+            }
+            let mut draft = Draft::new();
+            let backing = draft.create(&plan)?;
+            fault::hit("create.drafted");
+            reserve(&plan, &backing)?;
+            let region = backing
+                .map(plan.total_len(), Access::Full, 0..0)
+                .map_err(|source| failed(&plan, "map memory", source))?;
+            plan.write(&region);
+            fault::hit("create.written");
+            draft.publish(&plan, spec.replace)?;
+            fault::hit("create.published");
+            Ok(plan.into_segment(spec, region, Arc::new(backing)))
+        }
+    }
+
+    /// A file under a name that nobody opens; removed on drop unless it got its own name.
+    struct Draft {
+        file: String,
+        exists: bool,
+    }
+
+    impl Draft {
+        fn new() -> Draft {
+            let creator = ProcessId::own();
+            let random = u128::from_ne_bytes(process::random_id());
+            let prefix = crate::name::draft_prefix(process::uid());
+            let file = format!("{prefix}{}.{}.{random:032x}", creator.pid, creator.start);
+            Draft { file, exists: false }
+        }
+
+        fn create(&mut self, plan: &Plan) -> Result<linux::LinuxBacking, CreateError> {
+            self.exists = true;
+            let backing = linux::create_draft(&self.file, plan.total_len())
+                .map_err(|source| failed(plan, "create the file", source))?;
+            // Attached from the start: no sweep takes a draft whose creator holds this.
+            backing
+                .locks()
+                .share(locks::PRESENCE)
+                .map_err(|source| failed(plan, "lock the file", source))?;
+            Ok(backing)
+        }
+
+        fn publish(&mut self, plan: &Plan, replace: bool) -> Result<(), CreateError> {
+            let exists = || CreateError::Exists { name: plan.name.text().to_owned() };
+            for _ in 0..ATTEMPTS {
+                match directory::publish(&self.file, plan.name.file()) {
+                    Ok(()) => {
+                        self.exists = false;
+                        return Ok(());
+                    }
+                    Err(Errno::EXIST) => {}
+                    Err(errno) => return Err(failed(plan, "name the file", errno.into())),
+                }
+                let present = match unlink::Present::open(&plan.name) {
+                    Ok(present) => present,
+                    Err(error) if error.is_gone() => continue,
+                    Err(error) if replace => {
+                        let (name, source) = (plan.name.text().to_owned(), Box::new(error));
+                        return Err(CreateError::NotReplaceable { name, source });
+                    }
+                    Err(_) => return Err(exists()),
+                };
+                if !replace && !present.is_half_born() {
+                    return Err(exists());
+                }
+                match present.replace_by(&self.file) {
+                    Ok(()) => {
+                        self.exists = false;
+                        return Ok(());
+                    }
+                    Err(error) if error.is_gone() => {}
+                    Err(_) if !replace => return Err(exists()),
+                    Err(error) => {
+                        let (name, source) = (plan.name.text().to_owned(), Box::new(error));
+                        return Err(CreateError::NotReplaceable { name, source });
+                    }
+                }
+            }
+            Err(exists())
+        }
+    }
+
+    impl Drop for Draft {
+        fn drop(&mut self) {
+            if self.exists {
+                // Already gone if the very first step failed.
+                let _ = directory::remove(&self.file);
+            }
+        }
+    }
+
+    fn reserve(plan: &Plan, backing: &linux::LinuxBacking) -> Result<(), CreateError> {
+        let need = plan.header.total_len;
+        let fits = || directory::available().is_none_or(|have| have >= need);
+        if !fits() {
+            gc::sweep();
+        }
+        // Asking first keeps a request that cannot fit from filling the file system meanwhile.
+        let outcome = if fits() { backing.reserve(need) } else { Err(Errno::NOSPC) };
+        match outcome {
+            Ok(()) => Ok(()),
+            Err(Errno::NOSPC | Errno::NOMEM | Errno::FBIG) => Err(CreateError::NoSpace {
+                name: plan.name.text().to_owned(),
+                need,
+                have: directory::available().unwrap_or(0),
+            }),
+            Err(errno) => Err(failed(plan, "reserve memory", errno.into())),
+        }
+    }
+
+    fn failed(plan: &Plan, step: &'static str, source: io::Error) -> CreateError {
+        let name = plan.name.text().to_owned();
+        match source.raw_os_error() {
+            Some(libc::EMFILE | libc::ENFILE) => CreateError::TooManyOpenFiles { name },
+            Some(libc::ENOSPC) => CreateError::NoSpace {
+                name,
+                need: plan.header.total_len,
+                have: directory::available().unwrap_or(0),
+            },
+            _ => CreateError::Io { name, step, source },
+        }
+    }
+}

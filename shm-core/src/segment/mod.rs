@@ -1,0 +1,183 @@
+//! Named runs of shared pages that describe themselves.
+//!
+//! ```text
+//!  0          fixed_len     hot_offset              control_offset        payload_offset
+//!  ├───────────────┬────────────┬───────────────────────┬─────────────────────┬──────────────┐
+//!  │ header, name, │            │ retired flag, cells,  │ wake-up words,      │              │
+//!  │ geometry,     │            │ counters, payloads up │ participants        │ payload      │
+//!  │ counter table │            │ to some hundred bytes │                     │              │
+//!  ├───────────────┴────────────┴───────────────────────┼─────────────────────┼──────────────┤
+//!  │ readers: read-only                                 │ readers: writable   │ read-only    │
+//!  └────────────────────────────────────────────────────┴─────────────────────┴──────────────┘
+//! ```
+//!
+//! Upholds invariants 1, 2, 4, 6 and 9. On Linux a segment is built as a draft under a name that
+//! nobody opens, and gets its own name, in one step, when it is complete: openers see nothing or a
+//! finished segment. The magic number is stored last all the same, so that the rule "no magic, not
+//! ready" holds on every platform and for every half-born file.
+
+mod counter;
+mod create;
+mod error;
+mod gc;
+mod header;
+mod info;
+mod open;
+mod participants;
+#[cfg(any(feature = "testing", not(target_os = "linux")))]
+mod portable;
+mod unlink;
+
+pub use counter::{Counter, CounterValue};
+pub use error::{CreateError, OpenError, UnlinkError};
+pub use gc::{GcReport, gc};
+pub use info::{Holder, Role, SegmentInfo, list, stat};
+pub use unlink::unlink;
+
+pub(crate) use counter::CounterSpec;
+pub(crate) use create::{Lifetime, SegmentSpec};
+
+use crate::event::Event;
+use crate::os::{Access, Backing, Region};
+use crate::sync::{AtomicU64, Ordering};
+use header::SegmentHeader;
+use participants::Participation;
+use std::time::Duration;
+
+/// Bytes of the control page that belong to the segment layer; the kind's own words follow.
+pub(crate) const CONTROL_LEN: usize = 4096;
+
+/// Offsets inside the hot part and the control page that all kinds share.
+mod offset {
+    pub(super) const RETIRED: usize = 0;
+    pub(super) const WAKE: usize = 0;
+    pub(super) const WAKE_CHAIN: usize = 8;
+    pub(super) const LOCK: usize = 64;
+    pub(super) const LOCK_CHAIN: usize = 72;
+    /// Room for the portable wake-up, see `os::portable`.
+    #[cfg(any(feature = "testing", not(target_os = "linux")))]
+    pub(super) const PORTABLE: usize = 128;
+    pub(super) const PARTICIPANTS: usize = 1024;
+}
+
+/// One handle's view of one segment.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    // Participation lets go of its byte before the locks, and the region before the descriptor.
+    participation: Option<Participation>,
+    name: String,
+    header: SegmentHeader,
+    geometry: Vec<u8>,
+    metadata: Vec<u8>,
+    access: Access,
+    region: Region,
+    backing: std::sync::Arc<dyn Backing>,
+}
+
+impl Segment {
+    /// The name as the creator gave it.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The kind's own immutable description.
+    pub(crate) fn geometry(&self) -> &[u8] {
+        &self.geometry
+    }
+
+    /// The creator's own immutable bytes.
+    pub(crate) fn metadata(&self) -> &[u8] {
+        &self.metadata
+    }
+
+    /// Random id: two segments that ever had the same name differ in it.
+    pub(crate) fn instance(&self) -> [u8; 16] {
+        self.header.instance
+    }
+
+    /// What this handle may write.
+    pub(crate) fn access(&self) -> Access {
+        self.access
+    }
+
+    /// Length of the file.
+    pub(crate) fn total_len(&self) -> usize {
+        self.region.len()
+    }
+
+    /// A word of the hot part.
+    pub(crate) fn hot(&self, offset: usize) -> &AtomicU64 {
+        self.region.word64(self.header.hot_offset as usize + offset)
+    }
+
+    /// Bytes of the hot part.
+    pub(crate) fn hot_bytes(&self, offset: usize, len: usize) -> *mut u8 {
+        assert!(offset + len <= self.header.hot_len as usize, "outside the hot part");
+        self.region.bytes(self.header.hot_offset as usize + offset, len)
+    }
+
+    /// Bytes of the payload.
+    pub(crate) fn payload_bytes(&self, offset: usize, len: usize) -> *mut u8 {
+        assert!(offset + len <= self.header.payload_len as usize, "outside the payload");
+        self.region.bytes(self.header.payload_offset as usize + offset, len)
+    }
+
+    pub(crate) fn hot_len(&self) -> usize {
+        self.header.hot_len as usize
+    }
+
+    pub(crate) fn payload_len(&self) -> usize {
+        self.header.payload_len as usize
+    }
+
+    pub(crate) fn backing(&self) -> &dyn Backing {
+        &*self.backing
+    }
+
+    /// The event that data waiters sleep on.
+    pub(crate) fn wake_event(&self) -> Event<'_> {
+        self.event(offset::WAKE, offset::WAKE_CHAIN)
+    }
+
+    /// The event that waiters for the writer lock sleep on.
+    pub(crate) fn lock_event(&self) -> Event<'_> {
+        self.event(offset::LOCK, offset::LOCK_CHAIN)
+    }
+
+    fn event(&self, word: usize, chain: usize) -> Event<'_> {
+        let control = self.header.control_offset as usize;
+        Event {
+            word: self.region.word64(control + word),
+            chain: self.region.word32(control + chain),
+        }
+    }
+
+    /// How long a sleeper may stay asleep after a wake-up was lost to a killed peer.
+    pub(crate) fn recheck(&self) -> Duration {
+        match self.access {
+            // It cannot arm a wake-up, so it looks: 200 times a second cost less than 0.1 %.
+            Access::ReadOnly => Duration::from_millis(5),
+            Access::Full | Access::Attached => self.backing.recheck(),
+        }
+    }
+
+    /// True once the name was taken away or given to another segment.
+    #[inline]
+    pub(crate) fn is_retired(&self) -> bool {
+        self.hot(offset::RETIRED).load(Ordering::Acquire) != 0
+    }
+
+    /// Marks the segment as one whose name is gone, and wakes everyone.
+    pub(crate) fn retire(&self) {
+        self.hot(offset::RETIRED).store(1, Ordering::Release);
+        self.wake_event().ring_all(self.backing().parker());
+        self.lock_event().ring_all(self.backing().parker());
+    }
+
+    /// Who takes part, as far as this handle's own record goes.
+    pub(crate) fn set_role(&self, role: Role) {
+        if let Some(participation) = &self.participation {
+            participation.set_role(&self.region, role);
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Creating, opening and removing segments on the portable backing.
+//!
+//! Upholds invariants 2 and 7 as the native path does: geometry is checked on a private copy, and
+//! nothing is believed before the magic.
+
+use super::create::{Plan, SegmentSpec};
+use super::error::{CreateError, OpenError, UnlinkError};
+use super::header::{SegmentHeader, unpadded};
+use super::{Segment, offset};
+use crate::name::SegmentName;
+use crate::os::{Access, Region, portable};
+use crate::process;
+use crate::sync::Ordering;
+use std::io;
+use std::sync::Arc;
+
+impl Segment {
+    /// A segment on the portable backing.
+    pub(crate) fn create_portable(name: &str, spec: SegmentSpec) -> Result<Segment, CreateError> {
+        let plan = Plan::new(name, &spec)?;
+        let exists = || CreateError::Exists { name: name.to_owned() };
+        let (region, mut backing) = portable::create(plan.name.file(), plan.total_len(), exists)?;
+        let alarm = plan.header.control_offset as usize + offset::PORTABLE;
+        backing.set_alarm(&region, alarm, true).map_err(|source| {
+            let (name, step) = (name.to_owned(), "make the wake-up event");
+            CreateError::Io { name, step, source }
+        })?;
+        plan.write(&region);
+        Ok(plan.into_segment(spec, region, Arc::new(backing)))
+    }
+
+    /// Opens a segment of the portable backing.
+    pub(crate) fn open_portable(
+        name: &str,
+        kind: &str,
+        access: Access,
+    ) -> Result<Segment, OpenError> {
+        let name = SegmentName::new(name, process::uid())?;
+        let io_error =
+            |step, source: io::Error| OpenError::Io { name: name.text().to_owned(), step, source };
+        let opened = portable::open(name.file());
+        let (region, mut backing) = opened.map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => OpenError::NotFound { name: name.text().to_owned() },
+            _ => io_error("open", error),
+        })?;
+        let fixed = read_fixed(&name, &region)?;
+        let header = SegmentHeader::check(&fixed, region.len() as u64, name.text())?;
+        let found = unpadded(&header.kind);
+        if found != kind {
+            let (name, expected) = (name.text().to_owned(), kind.to_owned());
+            return Err(OpenError::Kind { name, expected, found });
+        }
+        let alarm = header.control_offset as usize + offset::PORTABLE;
+        backing
+            .set_alarm(&region, alarm, false)
+            .map_err(|source| io_error("attach to the wake-up event of", source))?;
+        let mut segment = Segment {
+            participation: None,
+            name: name.text().to_owned(),
+            geometry: SegmentHeader::slice(&fixed, header.geometry).to_vec(),
+            metadata: SegmentHeader::slice(&fixed, header.metadata).to_vec(),
+            header,
+            access,
+            region,
+            backing: Arc::new(backing),
+        };
+        if segment.is_retired() {
+            return Err(OpenError::NotFound { name: name.text().to_owned() });
+        }
+        segment.take_part();
+        Ok(segment)
+    }
+
+    /// Removes the name, marks the segment and wakes everyone.
+    pub(crate) fn unlink_portable(&self) -> Result<(), UnlinkError> {
+        let name = SegmentName::new(self.name(), process::uid()).map_err(OpenError::from)?;
+        portable::remove(name.file()).map_err(|source| UnlinkError::Io {
+            name: self.name().to_owned(),
+            step: "unlink",
+            source,
+        })?;
+        self.retire();
+        Ok(())
+    }
+}
+
+fn read_fixed(name: &SegmentName, region: &Region) -> Result<Vec<u8>, OpenError> {
+    let len = region.len();
+    if len < 256 || region.word64(0).load(Ordering::Acquire) == 0 {
+        return Err(OpenError::NotReady { name: name.text().to_owned() });
+    }
+    let mut first = [0; 256];
+    // SAFETY: the region has 256 bytes, by the check above; the target is private.
+    unsafe { crate::copy::copy_out(first.as_mut_ptr(), region.bytes(0, 256), 256) };
+    let fixed_len = SegmentHeader::fixed_len_of(&first, len as u64, name.text())?;
+    let mut fixed = vec![0; fixed_len];
+    // SAFETY: `fixed_len` is at most the region's length; the target is private.
+    unsafe { crate::copy::copy_out(fixed.as_mut_ptr(), region.bytes(0, fixed_len), fixed_len) };
+    Ok(fixed)
+}

@@ -1,0 +1,192 @@
+//! What a new stream shall be. Upholds invariant 2 at the source: only checked geometry is written.
+
+use super::layout::{HOT, Layout, STREAM_KIND};
+use crate::dtype::{Dtype, Element};
+use crate::segment::{CounterSpec, CreateError, Lifetime, SegmentSpec};
+use crate::stream::Stream;
+use crate::tensor::{TensorDesc, TensorError};
+
+/// The most frame cells a stream may have.
+pub(crate) const MAX_CELLS: usize = 1 << 20;
+/// The longest user metadata in bytes.
+pub(crate) const MAX_METADATA: usize = 64 * 1024;
+
+/// Describes a stream to be created.
+///
+/// ```
+/// use shm_core::{Dtype, StreamConfig};
+///
+/// let config = StreamConfig::new(Dtype::U8, &[480, 640, 3])?
+///     .history(8)?                       // the newest 8 frames stay readable
+///     .metadata(br#"{"exposure_us": 800}"#)?;
+/// assert_eq!(config.cells_count(), 9);
+/// # Ok::<(), shm_core::ConfigError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct StreamConfig {
+    layout: Layout,
+    metadata: Vec<u8>,
+    replace: bool,
+    lifetime: Lifetime,
+}
+
+/// Why a stream cannot be as described.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// Dtype and shape do not describe a tensor.
+    #[error(transparent)]
+    Tensor(#[from] TensorError),
+    /// A number of cells that cannot work.
+    #[error(
+        "cells is {found}; expected 2..={MAX_CELLS} (1 only through `single_cell`, which gives up the crash guarantee)"
+    )]
+    Cells {
+        /// The number as given.
+        found: usize,
+    },
+    /// All cells together do not fit the address space.
+    #[error("{cells} cells of {frame} bytes need more bytes than this machine can address")]
+    TooLarge {
+        /// Number of cells.
+        cells: usize,
+        /// Bytes of one frame.
+        frame: usize,
+    },
+    /// User metadata beyond its bound.
+    #[error("metadata has {found} bytes; at most {MAX_METADATA} are supported")]
+    Metadata {
+        /// Its length in bytes.
+        found: usize,
+    },
+}
+
+impl StreamConfig {
+    /// Frames of the given dtype and shape, in three cells.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if a dimension is 0, there are too many, or the size overflows.
+    pub fn new(dtype: Dtype, shape: &[usize]) -> Result<StreamConfig, ConfigError> {
+        let layout = Layout::new(TensorDesc::new(dtype, shape)?, 3)?;
+        Ok(StreamConfig {
+            layout,
+            metadata: Vec::new(),
+            replace: false,
+            lifetime: Lifetime::Persistent,
+        })
+    }
+
+    /// As [`StreamConfig::new`], with the dtype that stands for `T`.
+    ///
+    /// # Errors
+    /// As for [`StreamConfig::new`].
+    pub fn of<T: Element>(shape: &[usize]) -> Result<StreamConfig, ConfigError> {
+        StreamConfig::new(T::DTYPE, shape)
+    }
+
+    /// Number of frame cells, K. While a frame is being written, the K - 1 before it are complete;
+    /// a reader has at least K - 2 whole publishing periods to copy one out.
+    ///
+    /// # Errors
+    /// [`ConfigError::Cells`] below 2.
+    pub fn cells(self, cells: usize) -> Result<StreamConfig, ConfigError> {
+        match cells {
+            2.. => self.with_cells(cells),
+            found => Err(ConfigError::Cells { found }),
+        }
+    }
+
+    /// As many cells as it takes for the newest `frames` frames to be readable at any moment.
+    ///
+    /// # Errors
+    /// [`ConfigError::Cells`] if that is too many.
+    pub fn history(self, frames: usize) -> Result<StreamConfig, ConfigError> {
+        self.with_cells(frames.saturating_add(1).max(3))
+    }
+
+    /// One cell: the least memory, and **no crash guarantee**. While a frame is being written
+    /// nothing is readable, and a writer killed then takes the only frame with it.
+    ///
+    /// # Errors
+    /// None today; the same shape as the other ways to set the number of cells.
+    pub fn single_cell(self) -> Result<StreamConfig, ConfigError> {
+        self.with_cells(1)
+    }
+
+    fn with_cells(mut self, cells: usize) -> Result<StreamConfig, ConfigError> {
+        self.layout = Layout::new(self.layout.desc, cells)?;
+        Ok(self)
+    }
+
+    /// Bytes of the creator's own that every reader can see, fixed at creation.
+    ///
+    /// # Errors
+    /// [`ConfigError::Metadata`] beyond 64 KiB.
+    pub fn metadata(mut self, bytes: &[u8]) -> Result<StreamConfig, ConfigError> {
+        if bytes.len() > MAX_METADATA {
+            return Err(ConfigError::Metadata { found: bytes.len() });
+        }
+        self.metadata = bytes.to_vec();
+        Ok(self)
+    }
+
+    /// Replaces a stream of the same name, in one step: openers see the old one or the new one,
+    /// and whoever is attached to the old one is told (`Stale`).
+    pub fn replace_existing(mut self, replace: bool) -> StreamConfig {
+        self.replace = replace;
+        self
+    }
+
+    /// Makes the stream garbage once no process is attached: it may then be swept whenever another
+    /// segment needs the space. Otherwise it stays until it is unlinked.
+    pub fn temporary(mut self, temporary: bool) -> StreamConfig {
+        self.lifetime = if temporary { Lifetime::Attached } else { Lifetime::Persistent };
+        self
+    }
+
+    /// Creates the stream: see [`Stream::create`].
+    ///
+    /// # Errors
+    /// As for [`Stream::create`].
+    pub fn create(&self, name: &str) -> Result<Stream, CreateError> {
+        Stream::create(name, self)
+    }
+
+    /// Dtype and shape of every frame.
+    pub fn desc(&self) -> &TensorDesc {
+        &self.layout.desc
+    }
+
+    /// The number of cells decided on.
+    pub fn cells_count(&self) -> usize {
+        self.layout.cells
+    }
+
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    pub(crate) fn spec(&self) -> SegmentSpec {
+        let counter = |name, unit, hot_offset: usize| CounterSpec {
+            name,
+            unit,
+            hot_offset: hot_offset as u64,
+        };
+        SegmentSpec {
+            kind: STREAM_KIND,
+            geometry: self.layout.encode(),
+            counters: vec![
+                counter("frames", "frame", HOT.latest),
+                counter("aborted", "frame", HOT.aborted),
+                counter("writers", "writer", HOT.writers),
+                counter("writer_pid", "pid", HOT.writer_pid),
+                counter("writer_since", "ns", HOT.writer_since),
+            ],
+            metadata: self.metadata.clone(),
+            hot_len: self.layout.hot_len(),
+            payload_len: self.layout.payload_len(),
+            lifetime: self.lifetime,
+            replace: self.replace,
+        }
+    }
+}

@@ -1,0 +1,437 @@
+//! Readers: the newest complete frame, whatever the writer is doing.
+//!
+//! Upholds invariants 1 (bounded retries, never a wait for a writer's progress), 2 (every word of a
+//! cell is checked) and 4 (no store outside the control page).
+
+use super::error::ReadError;
+use super::frame::{Frame, FrameInfo};
+use super::view::View;
+use super::waiting::{SPIN, Waited};
+use super::{AsyncReader, Stream};
+use crate::clock;
+use crate::deadline::Deadline;
+use crate::dtype::Element;
+use crate::os::Access;
+use crate::segment::{OpenError, Role};
+use crate::seqlock::{Look, Stamp};
+use crate::tensor::TensorDesc;
+use std::time::{Duration, Instant};
+
+/// A writer that laps a reader for this long without a break is reported.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Retries before the reader lets others run between them.
+const EAGER: u32 = 32;
+
+/// Reads a stream. Every reader has its own place; any number of them cost the writer nothing.
+///
+/// * [`read`](Reader::read) never waits: the newest complete frame, at once.
+/// * [`read_new`](Reader::read_new) waits for a frame published after the call began.
+/// * [`read_after`](Reader::read_after) waits for a frame newer than the one you name.
+/// * [`view`](Reader::view) copies nothing and is checked afterwards.
+#[derive(Debug)]
+pub struct Reader {
+    stream: Stream,
+    seen: u64,
+    missed: u64,
+    spin: Duration,
+}
+
+impl Reader {
+    /// Opens a stream for reading: payload and frame headers are mapped read-only.
+    ///
+    /// # Errors
+    /// As for [`Stream::open`].
+    pub fn open(name: &str) -> Result<Reader, OpenError> {
+        Reader::open_within(name, Deadline::NOW)
+    }
+
+    /// As [`Reader::open`], waiting until `deadline` for somebody to create the stream.
+    ///
+    /// # Errors
+    /// As for [`Stream::open`], once the deadline has passed.
+    pub fn open_within(name: &str, deadline: impl Into<Deadline>) -> Result<Reader, OpenError> {
+        Stream::open_for(name, Access::Attached, deadline.into()).map(Reader::new)
+    }
+
+    /// Opens a stream without any write access, not even to the wake-up words: it wakes by looking
+    /// every 5 ms, and is not listed among the participants.
+    ///
+    /// # Errors
+    /// As for [`Stream::open`].
+    pub fn open_read_only(name: &str) -> Result<Reader, OpenError> {
+        Stream::open_for(name, Access::ReadOnly, Deadline::NOW).map(Reader::new)
+    }
+
+    pub(crate) fn new(stream: Stream) -> Reader {
+        stream.set_role(Role::Reader);
+        Reader { stream, seen: 0, missed: 0, spin: SPIN }
+    }
+
+    /// Copies the newest complete frame into `out`.
+    ///
+    /// # Errors
+    /// [`ReadError::Empty`] before the first frame; [`ReadError::Stale`] once the stream was
+    /// unlinked or replaced and its last frame was read. On error `out` may hold parts of a frame.
+    #[inline]
+    pub fn read_into<T: Element>(&mut self, out: &mut [T]) -> Result<FrameInfo, ReadError> {
+        self.check_buffer(out)?;
+        self.take_newest(bytemuck::cast_slice_mut(out).as_mut_ptr())
+    }
+
+    /// As [`Reader::read_into`] for callers that know the dtype at run time.
+    ///
+    /// # Errors
+    /// As for [`Reader::read_into`], the length being counted in bytes.
+    pub fn read_bytes_into(&mut self, out: &mut [u8]) -> Result<FrameInfo, ReadError> {
+        let expected = self.desc().byte_len();
+        if out.len() != expected {
+            return Err(self.wrong_length("bytes", expected, out.len()));
+        }
+        self.take_newest(out.as_mut_ptr())
+    }
+
+    /// The newest complete frame, copied into a new vector.
+    ///
+    /// # Errors
+    /// As for [`Reader::read_into`].
+    pub fn read<T: Element>(&mut self) -> Result<Frame<T>, ReadError> {
+        self.check_dtype::<T>()?;
+        let mut data = Vec::<T>::with_capacity(self.desc().elements());
+        let info = self.take_newest(data.as_mut_ptr().cast())?;
+        // SAFETY: `take_newest` filled one whole frame and validated it; any bytes are a `T`.
+        unsafe { data.set_len(self.desc().elements()) };
+        Ok(Frame { info, data })
+    }
+
+    /// Waits for a frame published after this call began, and copies the newest into `out`.
+    ///
+    /// # Errors
+    /// [`ReadError::Timeout`] when the deadline passes; otherwise as for [`Reader::read_into`].
+    pub fn read_new_into<T: Element>(
+        &mut self,
+        out: &mut [T],
+        deadline: impl Into<Deadline>,
+    ) -> Result<FrameInfo, ReadError> {
+        self.read_after_into(self.count(), out, deadline)
+    }
+
+    /// As [`Reader::read_new_into`], into a new vector.
+    ///
+    /// # Errors
+    /// As for [`Reader::read_new_into`].
+    pub fn read_new<T: Element>(
+        &mut self,
+        deadline: impl Into<Deadline>,
+    ) -> Result<Frame<T>, ReadError> {
+        self.read_after(self.count(), deadline)
+    }
+
+    /// Waits until there is a frame with a count above `count`, and copies the newest into `out`.
+    ///
+    /// # Errors
+    /// As for [`Reader::read_new_into`].
+    #[inline]
+    pub fn read_after_into<T: Element>(
+        &mut self,
+        count: u64,
+        out: &mut [T],
+        deadline: impl Into<Deadline>,
+    ) -> Result<FrameInfo, ReadError> {
+        self.check_buffer(out)?;
+        self.wait_after(count, deadline)?;
+        self.take_newest(bytemuck::cast_slice_mut(out).as_mut_ptr())
+    }
+
+    /// As [`Reader::read_after_into`], into a new vector.
+    ///
+    /// # Errors
+    /// As for [`Reader::read_new_into`].
+    pub fn read_after<T: Element>(
+        &mut self,
+        count: u64,
+        deadline: impl Into<Deadline>,
+    ) -> Result<Frame<T>, ReadError> {
+        self.check_dtype::<T>()?;
+        self.wait_after(count, deadline)?;
+        self.read()
+    }
+
+    /// Waits until there is a frame with a count above `count`; returns the newest count.
+    ///
+    /// # Errors
+    /// [`ReadError::Timeout`] when the deadline passes, [`ReadError::Stale`] at once when the
+    /// stream is unlinked or replaced.
+    #[inline]
+    pub fn wait_after(&self, count: u64, deadline: impl Into<Deadline>) -> Result<u64, ReadError> {
+        let newest = self.count();
+        if newest > count {
+            return Ok(newest);
+        }
+        self.wait_slowly(count, deadline.into())
+    }
+
+    fn wait_slowly(&self, count: u64, deadline: Deadline) -> Result<u64, ReadError> {
+        let shared = &**self.stream.shared();
+        let begun = Instant::now();
+        let event = shared.segment.wake_event();
+        let ring = shared.ring();
+        let recheck = shared.segment.recheck();
+        match shared.wait(event, deadline, self.spin, recheck, || ring.newest() > count) {
+            Waited::Ready => Ok(self.count()),
+            Waited::Retired => Err(self.stale()),
+            Waited::TimedOut => Err(ReadError::Timeout {
+                name: self.name().to_owned(),
+                after: count,
+                waited: begun.elapsed(),
+                writer_alive: shared.is_writer_alive(),
+            }),
+        }
+    }
+
+    /// Copies out the frame with exactly this count.
+    ///
+    /// # Errors
+    /// [`ReadError::Overwritten`] if it is no longer in the ring, or not yet.
+    pub fn read_frame<T: Element>(&mut self, count: u64) -> Result<Frame<T>, ReadError> {
+        self.check_dtype::<T>()?;
+        let mut data = Vec::<T>::with_capacity(self.desc().elements());
+        // SAFETY: the vector has room for one frame.
+        let Some(stamp) = (unsafe { self.take_frame(count, data.as_mut_ptr().cast()) })? else {
+            return Err(ReadError::Overwritten { name: self.name().to_owned(), count });
+        };
+        // SAFETY: `take_frame` filled one whole frame and validated it; any bytes are a `T`.
+        unsafe { data.set_len(self.desc().elements()) };
+        Ok(Frame { info: FrameInfo::new(&stamp.header, 0), data })
+    }
+
+    /// The newest frames, at most `frames`, oldest first, without gaps. Fewer if the stream has
+    /// fewer cells or fewer frames; does not change which frame counts as seen.
+    ///
+    /// # Errors
+    /// As for [`Reader::read`].
+    pub fn history<T: Element>(&mut self, frames: usize) -> Result<Vec<Frame<T>>, ReadError> {
+        self.check_dtype::<T>()?;
+        let mut found = Vec::new();
+        let newest = self.count();
+        if newest == 0 {
+            return Err(self.empty());
+        }
+        let most = frames.min(self.stream.cells()) as u64;
+        for count in (1..=newest).rev().take(most as usize) {
+            match self.read_frame(count) {
+                Ok(frame) => found.push(frame),
+                Err(ReadError::Overwritten { .. }) => break,
+                Err(error) => return Err(error),
+            }
+        }
+        if found.is_empty() && most > 0 {
+            // Lapped already: the newest frame can always be had.
+            let (seen, missed) = (self.seen, self.missed);
+            found.push(self.read()?);
+            (self.seen, self.missed) = (seen, missed);
+        }
+        found.reverse();
+        Ok(found)
+    }
+
+    /// Looks at the newest complete frame without copying it; see [`View`].
+    ///
+    /// # Errors
+    /// As for [`Reader::read_into`].
+    pub fn view(&mut self) -> Result<View, ReadError> {
+        let (stamp, info) = self.newest(|_| Ok(true))?;
+        Ok(View::new(self.stream.clone(), stamp, info))
+    }
+
+    /// Turns this reader into one whose waits are futures.
+    pub fn into_async(self) -> AsyncReader {
+        AsyncReader::new(self)
+    }
+
+    /// Count of the newest complete frame; 0 before the first.
+    #[inline]
+    pub fn count(&self) -> u64 {
+        self.stream.shared().ring().newest()
+    }
+
+    /// Count of the frame that this reader read last; 0 before its first.
+    pub fn seen(&self) -> u64 {
+        self.seen
+    }
+
+    /// Frames that this reader has not seen, between its first read and its last.
+    pub fn missed_total(&self) -> u64 {
+        self.missed
+    }
+
+    /// How long ago the newest frame was published; `None` before the first.
+    pub fn age(&self) -> Option<Duration> {
+        let ring = self.stream.shared().ring();
+        for _ in 0..EAGER {
+            let newest = ring.newest();
+            if newest == 0 {
+                return None;
+            }
+            let Look::Stable(stamp) = ring.look(newest) else { continue };
+            if ring.validate(&stamp) {
+                let age = clock::monotonic_ns().saturating_sub(stamp.header.written_mono_ns);
+                return Some(Duration::from_nanos(age));
+            }
+        }
+        // Overwritten again and again: it cannot be newer.
+        Some(Duration::ZERO)
+    }
+
+    /// True when nothing was published within `max_age`, or ever.
+    pub fn is_stale(&self, max_age: Duration) -> bool {
+        self.age().is_none_or(|age| age > max_age)
+    }
+
+    /// True while a process holds the writer lock; `None` if the system cannot tell.
+    pub fn writer_alive(&self) -> Option<bool> {
+        self.stream.shared().is_writer_alive()
+    }
+
+    /// How long a wait spins before it sleeps in the kernel: 2 us by default. Longer saves the
+    /// wake-up at the price of a busy core, zero sleeps at once.
+    pub fn set_spin(&mut self, spin: Duration) {
+        self.spin = spin;
+    }
+
+    /// The stream that is read.
+    pub fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    /// Dtype and shape of every frame.
+    pub fn desc(&self) -> &TensorDesc {
+        self.stream.desc()
+    }
+
+    /// The name of the stream.
+    pub fn name(&self) -> &str {
+        self.stream.name()
+    }
+
+    #[inline]
+    fn take_newest(&mut self, target: *mut u8) -> Result<FrameInfo, ReadError> {
+        let shared = self.stream.shared().clone();
+        let copy = |stamp: &Stamp| {
+            // SAFETY: the callers pass room for one frame.
+            unsafe { shared.take(stamp.index, target) };
+            Ok(true)
+        };
+        self.newest(copy).map(|(_, info)| info)
+    }
+
+    /// The newest frame for which `use_it` ran between two looks that agree.
+    #[inline]
+    fn newest(
+        &mut self,
+        use_it: impl Fn(&Stamp) -> Result<bool, ReadError>,
+    ) -> Result<(Stamp, FrameInfo), ReadError> {
+        let shared = self.stream.shared();
+        let ring = shared.ring();
+        let mut begun = None;
+        for attempt in 1.. {
+            let newest = ring.newest();
+            if newest == 0 {
+                return Err(if shared.segment.is_retired() { self.stale() } else { self.empty() });
+            }
+            if newest <= self.seen && shared.segment.is_retired() {
+                return Err(self.stale());
+            }
+            if let Look::Stable(stamp) = ring.look(newest) {
+                self.check_stamp(&stamp)?;
+                if use_it(&stamp)? && ring.validate(&stamp) {
+                    return Ok((stamp, self.note(&stamp)));
+                }
+            }
+            if attempt > EAGER {
+                if begun.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
+                    let name = self.name().to_owned();
+                    return Err(ReadError::Overrun { name, attempts: attempt });
+                }
+                std::thread::yield_now();
+            }
+        }
+        unreachable!("the loop ends by returning")
+    }
+
+    /// # Safety
+    /// `target` has room for one frame.
+    unsafe fn take_frame(&self, count: u64, target: *mut u8) -> Result<Option<Stamp>, ReadError> {
+        let shared = self.stream.shared();
+        let ring = shared.ring();
+        if count == 0 || count > ring.newest() {
+            return Ok(None);
+        }
+        let Look::Stable(stamp) = ring.look(count) else { return Ok(None) };
+        self.check_stamp(&stamp)?;
+        // SAFETY: the caller's promise.
+        unsafe { shared.take(stamp.index, target) };
+        Ok(ring.validate(&stamp).then_some(stamp))
+    }
+
+    #[inline]
+    fn note(&mut self, stamp: &Stamp) -> FrameInfo {
+        let info = FrameInfo::new(&stamp.header, self.seen);
+        self.missed = self.missed.saturating_add(info.missed);
+        self.seen = info.count;
+        info
+    }
+
+    #[inline]
+    fn check_stamp(&self, stamp: &Stamp) -> Result<(), ReadError> {
+        let expected = self.desc().byte_len() as u64;
+        if stamp.header.byte_len == expected {
+            return Ok(());
+        }
+        // Only believed if the cell is still the one that was looked at.
+        if !self.stream.shared().ring().validate(stamp) {
+            return Ok(());
+        }
+        Err(ReadError::Corrupt {
+            name: self.name().to_owned(),
+            count: stamp.header.count,
+            field: "byte_len",
+            expected,
+            found: stamp.header.byte_len,
+        })
+    }
+
+    #[inline]
+    fn check_dtype<T: Element>(&self) -> Result<(), ReadError> {
+        let expected = self.desc().dtype();
+        if T::DTYPE == expected {
+            return Ok(());
+        }
+        Err(ReadError::Dtype { name: self.name().to_owned(), expected, found: T::DTYPE })
+    }
+
+    #[inline]
+    fn check_buffer<T: Element>(&self, out: &[T]) -> Result<(), ReadError> {
+        self.check_dtype::<T>()?;
+        let expected = self.desc().elements();
+        if out.len() == expected {
+            return Ok(());
+        }
+        Err(self.wrong_length("elements", expected, out.len()))
+    }
+
+    #[cold]
+    fn wrong_length(&self, unit: &'static str, expected: usize, found: usize) -> ReadError {
+        let (name, shape) = (self.name().to_owned(), self.desc().shape().to_vec());
+        ReadError::Length { name, shape, unit, expected, found }
+    }
+
+    #[cold]
+    fn empty(&self) -> ReadError {
+        ReadError::Empty { name: self.name().to_owned() }
+    }
+
+    #[cold]
+    fn stale(&self) -> ReadError {
+        ReadError::Stale { name: self.name().to_owned() }
+    }
+}

@@ -1,0 +1,98 @@
+//! Waiting for a condition of a segment: look, spin a little, then sleep in the kernel.
+//!
+//! Upholds invariant 5 (deadlines, bounded spins, idle waiters cost no CPU) and the bound on lost
+//! wake-ups of invariant 1.
+
+use super::Shared;
+use crate::deadline::Deadline;
+use crate::event::Event;
+use crate::os::Access;
+use crate::sync::Ordering;
+use std::time::{Duration, Instant};
+
+/// How long a wait spins before it sleeps, unless the reader chose otherwise: about what a wake-up
+/// of a core that is not parked costs.
+pub(crate) const SPIN: Duration = Duration::from_micros(2);
+
+/// Looks at the clock once for this many looks at the condition.
+const LOOKS: u32 = 64;
+
+/// How a wait ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Waited {
+    /// The condition holds.
+    Ready,
+    /// The segment was unlinked or replaced, and the condition does not hold.
+    Retired,
+    /// The deadline has passed, and the condition does not hold.
+    TimedOut,
+}
+
+impl Shared {
+    /// Waits until `ready`, the deadline, or the end of the segment.
+    pub(crate) fn wait(
+        &self,
+        event: Event<'_>,
+        deadline: Deadline,
+        spin: Duration,
+        recheck: Duration,
+        mut ready: impl FnMut() -> bool,
+    ) -> Waited {
+        if ready() {
+            return Waited::Ready;
+        }
+        if !spin.is_zero() && self.spin(deadline.slice(spin), &mut ready) {
+            return Waited::Ready;
+        }
+        let (mut armed, mut linked) = (None, true);
+        loop {
+            if ready() {
+                return Waited::Ready;
+            }
+            if !linked || self.segment.is_retired() {
+                return Waited::Retired;
+            }
+            let nap = deadline.slice(recheck);
+            if nap.is_zero() {
+                return Waited::TimedOut;
+            }
+            let parker = self.segment.backing().parker();
+            if self.segment.access() == Access::ReadOnly {
+                // Cannot arm, so nobody wakes it on purpose: a bounded look instead.
+                let epoch = event.word.load(Ordering::Acquire) as u32;
+                if ready() {
+                    return Waited::Ready;
+                }
+                parker.park(event.word, epoch, nap);
+                linked = self.segment.backing().is_linked();
+                continue;
+            }
+            let before = armed;
+            if event.sleep(parker, &mut armed, nap, &mut ready) {
+                return Waited::Ready;
+            }
+            if before == armed {
+                // A whole nap passed without a ring: perhaps whoever took the name away was killed
+                // before it could tell.
+                linked = self.segment.backing().is_linked();
+            }
+        }
+    }
+
+    #[inline]
+    fn spin(&self, limit: Duration, ready: &mut impl FnMut() -> bool) -> bool {
+        let end = Instant::now() + limit;
+        loop {
+            for _ in 0..LOOKS {
+                if ready() {
+                    return true;
+                }
+                core::hint::spin_loop();
+            }
+            if self.segment.is_retired() || Instant::now() >= end {
+                return false;
+            }
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! The one writer of a stream.
+//!
+//! Upholds invariants 1 and 7: whatever happens to a writer, at any instruction, the newest
+//! complete frame stays the newest. A publish makes no system call unless somebody sleeps.
+
+use super::Shared;
+use super::error::{LockError, PublishError};
+use super::frame::FrameTag;
+use super::layout::HOT;
+use crate::clock::WallClock;
+use crate::deadline::Deadline;
+use crate::dtype::Element;
+use crate::fault;
+use crate::os::generation;
+use crate::seqlock::{CellHeader, Writing};
+use crate::sync::Ordering;
+use crate::tensor::TensorDesc;
+use std::sync::Arc;
+
+/// The right to publish, exclusive from [`Stream::writer`](crate::Stream::writer) until dropped.
+///
+/// Several writers share a stream by each taking a `Writer` for one frame or a few: taking and
+/// dropping one costs two system calls.
+///
+/// ```
+/// use shm_core::{Deadline, Stream, StreamConfig};
+/// let stream = Stream::process_local("doc", &StreamConfig::of::<u16>(&[4])?)?;
+/// let mut writer = stream.writer(Deadline::NOW)?;
+///
+/// writer.publish(&[1_u16, 2, 3, 4])?;                   // one copy in
+/// let mut frame = writer.loan()?;                       // no copy: write in place
+/// frame.as_mut_slice::<u16>()?.fill(7);
+/// assert_eq!(frame.commit(), 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Writer {
+    shared: Arc<Shared>,
+    /// The process generation that the lock was taken in.
+    generation: u64,
+    next: u64,
+    clock: WallClock,
+}
+
+impl Writer {
+    pub(crate) fn lock(shared: Arc<Shared>, deadline: Deadline) -> Result<Writer, LockError> {
+        let generation = shared.lock_writer(deadline)?;
+        // From here on, dropping the writer unlocks.
+        let mut writer = Writer { shared, generation, next: 1, clock: WallClock::default() };
+        let shared = &*writer.shared;
+        let before = shared.ring().newest();
+        let newest = shared.ring().recover();
+        fault::hit("lock.recovered");
+        if newest != before {
+            shared.segment.wake_event().ring(shared.segment.backing().parker());
+        }
+        writer.next = newest.wrapping_add(1);
+        Ok(writer)
+    }
+
+    /// Publishes one frame: `data` in C order. Returns its count.
+    ///
+    /// # Errors
+    /// [`PublishError`] if dtype or length differ, if the stream was unlinked or replaced, or if
+    /// this writer was inherited over `fork`. Nothing was changed then.
+    #[inline]
+    pub fn publish<T: Element>(&mut self, data: &[T]) -> Result<u64, PublishError> {
+        self.publish_tagged(data, FrameTag::default())
+    }
+
+    /// As [`Writer::publish`], with the producer's own number and time of acquisition.
+    ///
+    /// # Errors
+    /// As for [`Writer::publish`].
+    #[inline]
+    pub fn publish_tagged<T: Element>(
+        &mut self,
+        data: &[T],
+        tag: FrameTag,
+    ) -> Result<u64, PublishError> {
+        let desc = self.desc();
+        if T::DTYPE != desc.dtype() {
+            return Err(self.wrong_dtype::<T>());
+        }
+        if data.len() != desc.elements() {
+            return Err(self.wrong_length("elements", desc.elements(), data.len()));
+        }
+        self.publish_checked(bytemuck::cast_slice(data), tag)
+    }
+
+    /// Publishes one frame given as bytes, whatever the dtype: for callers that know it at run time.
+    ///
+    /// # Errors
+    /// As for [`Writer::publish`], the length being counted in bytes.
+    pub fn publish_bytes(&mut self, data: &[u8], tag: FrameTag) -> Result<u64, PublishError> {
+        let expected = self.desc().byte_len();
+        if data.len() != expected {
+            return Err(self.wrong_length("bytes", expected, data.len()));
+        }
+        self.publish_checked(data, tag)
+    }
+
+    /// Publishes a frame of zeroes.
+    ///
+    /// # Errors
+    /// As for [`Writer::publish`].
+    pub fn clear(&mut self) -> Result<u64, PublishError> {
+        let writing = self.begin()?;
+        self.shared.fill_zero(writing.index);
+        Ok(self.finish(writing, FrameTag::default()))
+    }
+
+    /// Lends the next cell for writing in place. Its bytes are those of an old frame, or zero.
+    ///
+    /// Nobody sees the frame before [`FrameMut::commit`]; dropping it gives the cell back unseen.
+    ///
+    /// # Errors
+    /// As for [`Writer::publish`].
+    pub fn loan(&mut self) -> Result<FrameMut<'_>, PublishError> {
+        let writing = self.begin()?;
+        Ok(FrameMut { writer: self, writing: Some(writing) })
+    }
+
+    /// Dtype and shape of every frame.
+    pub fn desc(&self) -> &TensorDesc {
+        &self.shared.layout.desc
+    }
+
+    /// The name of the stream.
+    pub fn name(&self) -> &str {
+        self.shared.segment.name()
+    }
+
+    #[inline]
+    fn publish_checked(&mut self, data: &[u8], tag: FrameTag) -> Result<u64, PublishError> {
+        let writing = self.begin()?;
+        self.shared.fill(writing.index, data);
+        fault::hit("publish.copied");
+        Ok(self.finish(writing, tag))
+    }
+
+    #[inline]
+    fn begin(&mut self) -> Result<Writing, PublishError> {
+        let shared = &*self.shared;
+        if self.generation != generation() {
+            return Err(PublishError::Forked { name: self.name().to_owned() });
+        }
+        if shared.segment.is_retired() {
+            return Err(PublishError::Stale { name: self.name().to_owned() });
+        }
+        fault::hit("publish.begin");
+        let writing = shared.ring().begin(self.next);
+        fault::hit("publish.odd");
+        Ok(writing)
+    }
+
+    #[inline]
+    fn finish(&mut self, writing: Writing, tag: FrameTag) -> u64 {
+        let shared = &*self.shared;
+        let count = writing.count;
+        let (written_mono_ns, written_wall_ns) = self.clock.now();
+        let header = CellHeader {
+            count,
+            frame_id: tag.id.unwrap_or(count),
+            written_mono_ns,
+            written_wall_ns,
+            acquired_wall_ns: tag.acquired_wall_ns,
+            byte_len: shared.layout.desc.byte_len() as u64,
+        };
+        let ring = shared.ring();
+        ring.seal(&writing, header);
+        fault::hit("publish.even");
+        ring.hand_over(count);
+        fault::hit("publish.latest");
+        shared.segment.wake_event().ring(shared.segment.backing().parker());
+        fault::hit("publish.woken");
+        self.next = count.wrapping_add(1);
+        count
+    }
+
+    fn abort(&mut self, writing: Writing) {
+        self.shared.ring().abort(writing);
+        self.shared.segment.hot(HOT.aborted).fetch_add(1, Ordering::Relaxed);
+    }
+
+    #[cold]
+    fn wrong_dtype<T: Element>(&self) -> PublishError {
+        let (name, expected) = (self.name().to_owned(), self.desc().dtype());
+        PublishError::Dtype { name, expected, found: T::DTYPE }
+    }
+
+    #[cold]
+    fn wrong_length(&self, unit: &'static str, expected: usize, found: usize) -> PublishError {
+        let (name, shape) = (self.name().to_owned(), self.desc().shape().to_vec());
+        PublishError::Length { name, shape, unit, expected, found }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.shared.unlock_writer(self.generation);
+    }
+}
+
+/// A cell that is being written in place.
+///
+/// Only this process may write it (it holds the writer lock) and nobody may read it (its sequence
+/// is odd), so a slice over it is sound.
+#[derive(Debug)]
+pub struct FrameMut<'a> {
+    writer: &'a mut Writer,
+    writing: Option<Writing>,
+}
+
+impl FrameMut<'_> {
+    /// The elements, C-contiguous.
+    ///
+    /// # Errors
+    /// [`PublishError::Dtype`] if `T` is not the stream's element type.
+    pub fn as_mut_slice<T: Element>(&mut self) -> Result<&mut [T], PublishError> {
+        if T::DTYPE != self.writer.desc().dtype() {
+            return Err(self.writer.wrong_dtype::<T>());
+        }
+        Ok(bytemuck::cast_slice_mut(self.bytes_mut()))
+    }
+
+    /// The payload as bytes, aligned to 64.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        let Some(writing) = &self.writing else { return &mut [] };
+        let shared = &*self.writer.shared;
+        // SAFETY: `byte_len` writable bytes of a cell, borrowed for as long as `self`, which holds
+        // the writer exclusively; other processes neither write nor read it while it is odd: a
+        // reader that copies from it discards the copy, and does so outside the language.
+        unsafe {
+            core::slice::from_raw_parts_mut(
+                shared.payload(writing.index),
+                shared.layout.desc.byte_len(),
+            )
+        }
+    }
+
+    /// Publishes the frame; returns its count.
+    pub fn commit(self) -> u64 {
+        self.commit_tagged(FrameTag::default())
+    }
+
+    /// Publishes the frame with the producer's own number and time of acquisition.
+    pub fn commit_tagged(mut self, tag: FrameTag) -> u64 {
+        match self.writing.take() {
+            Some(writing) => self.writer.finish(writing, tag),
+            None => unreachable!("a frame in place is consumed by its commit"),
+        }
+    }
+}
+
+impl Drop for FrameMut<'_> {
+    fn drop(&mut self) {
+        if let Some(writing) = self.writing.take() {
+            self.writer.abort(writing);
+        }
+    }
+}
