@@ -96,7 +96,7 @@ pub use segment::{
 #[cfg(not(loom))]
 pub use stream::{
     AsyncReader, ConfigError, Frame, FrameInfo, FrameMut, FrameTag, LockError, LockHolder,
-    PublishError, ReadError, ReadFuture, Reader, Stream, StreamConfig, View, Writer,
+    PublishError, ReadError, ReadFuture, Reader, Stream, StreamConfig, View, WriteError, Writer,
 };
 #[cfg(not(loom))]
 pub use tensor::{MAX_DIMS, TensorDesc, TensorError};

@@ -4,7 +4,9 @@
 //! beside a bare call of the C library's `memcpy` on the same buffers.
 //!
 //! GB/s, median; private heap to the three cells of a stream in turn / back. 2026-11-21, AMD EPYC of
-//! family 25 model 17 (2 virtual processors, 32 MB last-level cache, 4 KiB pages), glibc 2.36.
+//! family 25 model 17 (2 virtual processors, 32 MB last-level cache, 4 KiB pages), glibc 2.36; each
+//! line from the quietest of several runs. Bold is what `copy_in` and `copy_out` choose and reach;
+//! the others were asked for by `copy_with`, whose test of the path costs some 2 ns.
 //!
 //! | bytes       | memcpy      | words       | rep-movs    | vector        | non-temporal | two threads |
 //! |-------------|-------------|-------------|-------------|---------------|--------------|-------------|
@@ -27,8 +29,8 @@
 
 use super::CopyPath;
 
-/// Up to here x86-64 copies inline in the caller, through registers every processor has: a call of
-/// `memcpy` for 64 bytes in and out costs twice as much.
+/// Up to here x86-64 copies inline in the caller, through registers every processor has: calls of
+/// `memcpy` for 64 bytes in and out cost up to twice as much.
 #[cfg(any(test, all(target_arch = "x86_64", not(miri))))]
 pub(super) const INLINE_MAX: usize = 128;
 
@@ -42,7 +44,8 @@ pub(super) const WORDS_MAX: usize = 64;
 /// From here on x86-64 uses non-temporal stores. A stream of three cells passes five times the frame
 /// (source, three cells, destination) through the last-level cache: while that fits some 32 MB,
 /// ordinary stores win, as the reader finds the frame in the cache. Copied in and out again, 6 MB
-/// cost the same both ways, 8 MB 5 % less with non-temporal stores, 16 MB and more 40 % less.
+/// cost 1 to 10 % more with non-temporal stores, 8 MB up to 16 % less, 16 MB and more 25 to 40 %
+/// less.
 pub(super) const NON_TEMPORAL_MIN: usize = 8 << 20;
 
 /// The path that [`copy_in`](super::copy_in) and [`copy_out`](super::copy_out) take for `len` bytes.

@@ -109,6 +109,18 @@ pub enum PublishError {
     },
 }
 
+/// Why a single write under the lock failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// The writer lock was not obtained.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The frame was refused.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+}
+
 /// Why no frame was read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

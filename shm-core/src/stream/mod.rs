@@ -18,13 +18,14 @@ mod writer;
 
 pub use asynchronous::{AsyncReader, ReadFuture};
 pub use config::{ConfigError, StreamConfig};
-pub use error::{LockError, LockHolder, PublishError, ReadError};
+pub use error::{LockError, LockHolder, PublishError, ReadError, WriteError};
 pub use frame::{Frame, FrameInfo, FrameTag};
 pub use reader::Reader;
 pub use view::View;
 pub use writer::{FrameMut, Writer};
 
 use crate::deadline::Deadline;
+use crate::dtype::Element;
 use crate::os::Access;
 use crate::segment::{CreateError, OpenError, Role, Segment, UnlinkError};
 use crate::tensor::TensorDesc;
@@ -154,6 +155,19 @@ impl Stream {
     /// replaced; [`LockError::ReadOnly`] on a handle that was opened for reading.
     pub fn writer(&self, deadline: impl Into<Deadline>) -> Result<Writer, LockError> {
         Writer::lock(self.shared.clone(), deadline.into())
+    }
+
+    /// Takes the writer lock, publishes one frame, and lets go: how several writers share a stream.
+    /// Returns the frame's count.
+    ///
+    /// # Errors
+    /// [`WriteError`]: as for [`Stream::writer`] and [`Writer::publish`].
+    pub fn write<T: Element>(
+        &self,
+        data: &[T],
+        deadline: impl Into<Deadline>,
+    ) -> Result<u64, WriteError> {
+        Ok(self.writer(deadline)?.publish(data)?)
     }
 
     /// A reader that shares this handle's mapping.
