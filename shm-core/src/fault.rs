@@ -1,6 +1,6 @@
 //! Named points at which a test can kill, stop or delay the calling process.
 //!
-//! Without the feature `testing` there is nothing here: [`hit`] is an empty function. With it, a
+//! Without the feature `testing` there is nothing here: `hit` is an empty function. With it, a
 //! test's child process arms one point and then runs the ordinary code, so every crash guarantee
 //! (invariant 1) is proven on the code that ships.
 

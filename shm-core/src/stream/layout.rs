@@ -6,6 +6,7 @@
 
 use super::Shared;
 use super::config::{ConfigError, MAX_CELLS};
+use crate::copy;
 use crate::dtype::Dtype;
 use crate::segment::{OpenError, Segment};
 use crate::seqlock::{Cell, Cells, Ring};
@@ -186,6 +187,20 @@ impl Shared {
     #[inline]
     pub(crate) fn ring(&self) -> Ring<'_, MappedCells<'_>> {
         Ring { latest: self.segment.hot(HOT.latest), cells: MappedCells { shared: self } }
+    }
+
+    /// Has the lines of a small cell fetched that the next publish will write. A reader that spins
+    /// then waits for one line to change hands, not for three in a row.
+    #[inline]
+    pub(crate) fn expect_frame(&self, count: u64) {
+        if !self.layout.inline {
+            return;
+        }
+        let index = (count % self.layout.cells as u64) as usize;
+        let cell = self.segment.hot_bytes(HOT.cells + index * self.layout.cell_stride, CELL_LEN);
+        for line in (0..self.layout.cell_stride).step_by(CELL_LEN) {
+            copy::expect_write(cell.wrapping_add(line));
+        }
     }
 
     /// The payload of a cell: `desc.byte_len()` bytes.

@@ -7,7 +7,7 @@ use super::error::ReadError;
 use super::frame::{Frame, FrameInfo};
 use super::view::View;
 use super::waiting::{SPIN, Waited};
-use super::{AsyncReader, Stream};
+use super::{AsyncReader, Shared, Stream};
 use crate::clock;
 use crate::deadline::Deadline;
 use crate::dtype::Element;
@@ -239,7 +239,8 @@ impl Reader {
     /// # Errors
     /// As for [`Reader::read_into`].
     pub fn view(&mut self) -> Result<View, ReadError> {
-        let (stamp, info) = self.newest(|_| Ok(true))?;
+        let stamp = self.newest(|_, _| {})?;
+        let info = self.note(&stamp);
         Ok(View::new(self.stream.clone(), stamp, info))
     }
 
@@ -315,47 +316,62 @@ impl Reader {
 
     #[inline]
     fn take_newest(&mut self, target: *mut u8) -> Result<FrameInfo, ReadError> {
-        let shared = self.stream.shared().clone();
-        let copy = |stamp: &Stamp| {
+        let stamp = self.newest(|shared, stamp| {
             // SAFETY: the callers pass room for one frame.
-            unsafe { shared.take(stamp.index, target) };
-            Ok(true)
-        };
-        self.newest(copy).map(|(_, info)| info)
+            unsafe { shared.take(stamp.index, target) }
+        })?;
+        Ok(self.note(&stamp))
     }
 
     /// The newest frame for which `use_it` ran between two looks that agree.
     #[inline]
-    fn newest(
-        &mut self,
-        use_it: impl Fn(&Stamp) -> Result<bool, ReadError>,
-    ) -> Result<(Stamp, FrameInfo), ReadError> {
-        let shared = self.stream.shared();
-        let ring = shared.ring();
-        let mut begun = None;
-        for attempt in 1.. {
-            let newest = ring.newest();
-            if newest == 0 {
-                return Err(if shared.segment.is_retired() { self.stale() } else { self.empty() });
-            }
-            if newest <= self.seen && shared.segment.is_retired() {
-                return Err(self.stale());
-            }
-            if let Look::Stable(stamp) = ring.look(newest) {
-                self.check_stamp(&stamp)?;
-                if use_it(&stamp)? && ring.validate(&stamp) {
-                    return Ok((stamp, self.note(&stamp)));
-                }
-            }
-            if attempt > EAGER {
-                if begun.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
-                    let name = self.name().to_owned();
-                    return Err(ReadError::Overrun { name, attempts: attempt });
-                }
-                std::thread::yield_now();
+    fn newest(&self, use_it: impl Fn(&Shared, &Stamp)) -> Result<Stamp, ReadError> {
+        for _ in 0..EAGER {
+            if let Some(stamp) = self.attempt(&use_it)? {
+                return Ok(stamp);
             }
         }
-        unreachable!("the loop ends by returning")
+        self.newest_patiently(use_it)
+    }
+
+    /// As `newest`, letting others run between the attempts.
+    #[cold]
+    fn newest_patiently(&self, use_it: impl Fn(&Shared, &Stamp)) -> Result<Stamp, ReadError> {
+        let begun = Instant::now();
+        let mut attempts = EAGER;
+        while begun.elapsed() < PATIENCE {
+            std::thread::yield_now();
+            attempts += 1;
+            if let Some(stamp) = self.attempt(&use_it)? {
+                return Ok(stamp);
+            }
+        }
+        Err(ReadError::Overrun { name: self.name().to_owned(), attempts })
+    }
+
+    /// One attempt at the newest frame; `None` if it was overwritten meanwhile.
+    #[inline]
+    fn attempt(&self, use_it: &impl Fn(&Shared, &Stamp)) -> Result<Option<Stamp>, ReadError> {
+        let shared = &**self.stream.shared();
+        let ring = shared.ring();
+        let newest = ring.newest();
+        if newest <= self.seen {
+            self.check_alive(newest)?;
+        }
+        let Look::Stable(stamp) = ring.look(newest) else { return Ok(None) };
+        self.check_stamp(&stamp)?;
+        use_it(shared, &stamp);
+        Ok(ring.validate(&stamp).then_some(stamp))
+    }
+
+    /// There is a frame, and it is unseen or the stream still has its name.
+    #[inline]
+    fn check_alive(&self, newest: u64) -> Result<(), ReadError> {
+        match (self.stream.is_retired(), newest) {
+            (true, _) => Err(self.stale()),
+            (false, 0) => Err(self.empty()),
+            (false, _) => Ok(()),
+        }
     }
 
     /// # Safety

@@ -175,6 +175,7 @@ impl Writer {
         shared.segment.wake_event().ring(shared.segment.backing().parker());
         fault::hit("publish.woken");
         self.next = count.wrapping_add(1);
+        shared.expect_frame(self.next);
         count
     }
 
