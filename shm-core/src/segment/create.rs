@@ -104,9 +104,7 @@ impl Plan {
 
     /// Writes the immutable part into fresh zero pages, the magic last.
     pub(super) fn write(&self, region: &Region) {
-        let target = region.bytes(8, self.fixed.len() - 8);
-        // SAFETY: `target` has room for all but the first eight bytes, by the bounds check above.
-        unsafe { crate::copy::copy_in(target, self.fixed[8..].as_ptr(), self.fixed.len() - 8) };
+        region.copy_in(8, &self.fixed[8..]);
         // SYNC: magic. Whoever reads it sees everything above.
         region.word64(0).store(MAGIC, Ordering::Release);
     }

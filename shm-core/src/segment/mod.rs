@@ -110,16 +110,22 @@ impl Segment {
         self.region.word64(self.header.hot_offset as usize + offset)
     }
 
-    /// Bytes of the hot part.
-    pub(crate) fn hot_bytes(&self, offset: usize, len: usize) -> *mut u8 {
-        assert!(offset + len <= self.header.hot_len as usize, "outside the hot part");
-        self.region.bytes(self.header.hot_offset as usize + offset, len)
+    /// The pages.
+    #[inline]
+    pub(crate) fn region(&self) -> &Region {
+        &self.region
     }
 
-    /// Bytes of the payload.
-    pub(crate) fn payload_bytes(&self, offset: usize, len: usize) -> *mut u8 {
-        assert!(offset + len <= self.header.payload_len as usize, "outside the payload");
-        self.region.bytes(self.header.payload_offset as usize + offset, len)
+    /// Where the hot part begins.
+    #[inline]
+    pub(crate) fn hot_offset(&self) -> usize {
+        self.header.hot_offset as usize
+    }
+
+    /// Where the payload begins.
+    #[inline]
+    pub(crate) fn payload_offset(&self) -> usize {
+        self.header.payload_offset as usize
     }
 
     pub(crate) fn hot_len(&self) -> usize {

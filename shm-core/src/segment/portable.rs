@@ -90,11 +90,9 @@ fn read_fixed(name: &SegmentName, region: &Region) -> Result<Vec<u8>, OpenError>
         return Err(OpenError::NotReady { name: name.text().to_owned() });
     }
     let mut first = [0; 256];
-    // SAFETY: the region has 256 bytes, by the check above; the target is private.
-    unsafe { crate::copy::copy_out(first.as_mut_ptr(), region.bytes(0, 256), 256) };
+    region.copy_out(0, &mut first);
     let fixed_len = SegmentHeader::fixed_len_of(&first, len as u64, name.text())?;
     let mut fixed = vec![0; fixed_len];
-    // SAFETY: `fixed_len` is at most the region's length; the target is private.
-    unsafe { crate::copy::copy_out(fixed.as_mut_ptr(), region.bytes(0, fixed_len), fixed_len) };
+    region.copy_out(0, &mut fixed);
     Ok(fixed)
 }

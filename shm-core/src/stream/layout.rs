@@ -173,13 +173,7 @@ impl Cells for MappedCells<'_> {
 
     #[inline]
     fn cell(&self, index: usize) -> &Cell {
-        let Shared { segment, layout } = self.shared;
-        assert!(index < layout.cells, "cell index is taken modulo the number of cells");
-        let at = segment.hot_bytes(HOT.cells + index * layout.cell_stride, CELL_LEN);
-        // SAFETY: in bounds by the check in `hot_bytes`, aligned because the hot part starts at a
-        // multiple of 64 (checked on opening) and all strides are multiples of 64; the words are
-        // atomics, so anyone may change them; alive as long as `shared`.
-        unsafe { &*at.cast::<Cell>() }
+        self.shared.segment.region().words(self.shared.cell_at(index))
     }
 }
 
@@ -196,21 +190,25 @@ impl Shared {
         if !self.layout.inline {
             return;
         }
-        let index = (count % self.layout.cells as u64) as usize;
-        let cell = self.segment.hot_bytes(HOT.cells + index * self.layout.cell_stride, CELL_LEN);
+        let cell = self.cell_at((count % self.layout.cells as u64) as usize);
         for line in (0..self.layout.cell_stride).step_by(CELL_LEN) {
-            copy::expect_write(cell.wrapping_add(line));
+            copy::expect_write(self.segment.region().bytes(cell + line, CELL_LEN));
         }
     }
 
-    /// The payload of a cell: `desc.byte_len()` bytes.
+    /// Offset of a cell's header in the segment.
     #[inline]
-    pub(crate) fn payload(&self, index: usize) -> *mut u8 {
-        let layout = &self.layout;
-        let (at, len) = (index * layout.payload_stride, layout.desc.byte_len());
-        match layout.inline {
-            true => self.segment.hot_bytes(HOT.cells + at + CELL_LEN, len),
-            false => self.segment.payload_bytes(at, len),
+    fn cell_at(&self, index: usize) -> usize {
+        assert!(index < self.layout.cells, "cell index is taken modulo the number of cells");
+        self.segment.hot_offset() + HOT.cells + index * self.layout.cell_stride
+    }
+
+    /// Offset of a cell's payload in the segment.
+    #[inline]
+    pub(crate) fn payload_at(&self, index: usize) -> usize {
+        match self.layout.inline {
+            true => self.cell_at(index) + CELL_LEN,
+            false => self.segment.payload_offset() + index * self.layout.payload_stride,
         }
     }
 }

@@ -75,7 +75,7 @@ impl Reader {
     #[inline]
     pub fn read_into<T: Element>(&mut self, out: &mut [T]) -> Result<FrameInfo, ReadError> {
         self.check_buffer(out)?;
-        self.take_newest(bytemuck::cast_slice_mut(out).as_mut_ptr())
+        self.take_newest(bytemuck::cast_slice_mut(out))
     }
 
     /// As [`Reader::read_into`] for callers that know the dtype at run time.
@@ -87,7 +87,7 @@ impl Reader {
         if out.len() != expected {
             return Err(self.wrong_length("bytes", expected, out.len()));
         }
-        self.take_newest(out.as_mut_ptr())
+        self.take_newest(out)
     }
 
     /// The newest complete frame, copied into a new vector.
@@ -96,10 +96,8 @@ impl Reader {
     /// As for [`Reader::read_into`].
     pub fn read<T: Element>(&mut self) -> Result<Frame<T>, ReadError> {
         self.check_dtype::<T>()?;
-        let mut data = Vec::<T>::with_capacity(self.desc().elements());
-        let info = self.take_newest(data.as_mut_ptr().cast())?;
-        // SAFETY: `take_newest` filled one whole frame and validated it; any bytes are a `T`.
-        unsafe { data.set_len(self.desc().elements()) };
+        let mut data = bytemuck::zeroed_vec::<T>(self.desc().elements());
+        let info = self.take_newest(bytemuck::cast_slice_mut(&mut data))?;
         Ok(Frame { info, data })
     }
 
@@ -139,7 +137,7 @@ impl Reader {
     ) -> Result<FrameInfo, ReadError> {
         self.check_buffer(out)?;
         self.wait_after(count, deadline)?;
-        self.take_newest(bytemuck::cast_slice_mut(out).as_mut_ptr())
+        self.take_newest(bytemuck::cast_slice_mut(out))
     }
 
     /// As [`Reader::read_after_into`], into a new vector.
@@ -194,13 +192,10 @@ impl Reader {
     /// [`ReadError::Overwritten`] if it is no longer in the ring, or not yet.
     pub fn read_frame<T: Element>(&mut self, count: u64) -> Result<Frame<T>, ReadError> {
         self.check_dtype::<T>()?;
-        let mut data = Vec::<T>::with_capacity(self.desc().elements());
-        // SAFETY: the vector has room for one frame.
-        let Some(stamp) = (unsafe { self.take_frame(count, data.as_mut_ptr().cast()) })? else {
-            return Err(ReadError::Overwritten { name: self.name().to_owned(), count });
-        };
-        // SAFETY: `take_frame` filled one whole frame and validated it; any bytes are a `T`.
-        unsafe { data.set_len(self.desc().elements()) };
+        let mut data = bytemuck::zeroed_vec::<T>(self.desc().elements());
+        let found = self.take_frame(count, bytemuck::cast_slice_mut(&mut data))?;
+        let overwritten = || ReadError::Overwritten { name: self.name().to_owned(), count };
+        let stamp = found.ok_or_else(overwritten)?;
         Ok(Frame { info: FrameInfo::new(&stamp.header, 0), data })
     }
 
@@ -315,19 +310,16 @@ impl Reader {
     }
 
     #[inline]
-    fn take_newest(&mut self, target: *mut u8) -> Result<FrameInfo, ReadError> {
-        let stamp = self.newest(|shared, stamp| {
-            // SAFETY: the callers pass room for one frame.
-            unsafe { shared.take(stamp.index, target) }
-        })?;
+    fn take_newest(&mut self, out: &mut [u8]) -> Result<FrameInfo, ReadError> {
+        let stamp = self.newest(|shared, stamp| shared.take(stamp.index, out))?;
         Ok(self.note(&stamp))
     }
 
     /// The newest frame for which `use_it` ran between two looks that agree.
     #[inline]
-    fn newest(&self, use_it: impl Fn(&Shared, &Stamp)) -> Result<Stamp, ReadError> {
+    fn newest(&self, mut use_it: impl FnMut(&Shared, &Stamp)) -> Result<Stamp, ReadError> {
         for _ in 0..EAGER {
-            if let Some(stamp) = self.attempt(&use_it)? {
+            if let Some(stamp) = self.attempt(&mut use_it)? {
                 return Ok(stamp);
             }
         }
@@ -336,13 +328,16 @@ impl Reader {
 
     /// As `newest`, letting others run between the attempts.
     #[cold]
-    fn newest_patiently(&self, use_it: impl Fn(&Shared, &Stamp)) -> Result<Stamp, ReadError> {
+    fn newest_patiently(
+        &self,
+        mut use_it: impl FnMut(&Shared, &Stamp),
+    ) -> Result<Stamp, ReadError> {
         let begun = Instant::now();
         let mut attempts = EAGER;
         while begun.elapsed() < PATIENCE {
             std::thread::yield_now();
             attempts += 1;
-            if let Some(stamp) = self.attempt(&use_it)? {
+            if let Some(stamp) = self.attempt(&mut use_it)? {
                 return Ok(stamp);
             }
         }
@@ -351,7 +346,10 @@ impl Reader {
 
     /// One attempt at the newest frame; `None` if it was overwritten meanwhile.
     #[inline]
-    fn attempt(&self, use_it: &impl Fn(&Shared, &Stamp)) -> Result<Option<Stamp>, ReadError> {
+    fn attempt(
+        &self,
+        use_it: &mut impl FnMut(&Shared, &Stamp),
+    ) -> Result<Option<Stamp>, ReadError> {
         let shared = &**self.stream.shared();
         let ring = shared.ring();
         let newest = ring.newest();
@@ -374,9 +372,7 @@ impl Reader {
         }
     }
 
-    /// # Safety
-    /// `target` has room for one frame.
-    unsafe fn take_frame(&self, count: u64, target: *mut u8) -> Result<Option<Stamp>, ReadError> {
+    fn take_frame(&self, count: u64, out: &mut [u8]) -> Result<Option<Stamp>, ReadError> {
         let shared = self.stream.shared();
         let ring = shared.ring();
         if count == 0 || count > ring.newest() {
@@ -384,8 +380,7 @@ impl Reader {
         }
         let Look::Stable(stamp) = ring.look(count) else { return Ok(None) };
         self.check_stamp(&stamp)?;
-        // SAFETY: the caller's promise.
-        unsafe { shared.take(stamp.index, target) };
+        shared.take(stamp.index, out);
         Ok(ring.validate(&stamp).then_some(stamp))
     }
 

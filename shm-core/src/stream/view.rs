@@ -6,10 +6,8 @@
 use super::error::ReadError;
 use super::frame::FrameInfo;
 use super::{Shared, Stream};
-use crate::copy;
 use crate::dtype::Element;
 use crate::seqlock::Stamp;
-use core::mem::MaybeUninit;
 
 /// The newest frame at the time of [`Reader::view`](crate::Reader::view), in place.
 ///
@@ -79,7 +77,7 @@ impl View {
     /// Address of the payload, aligned to 64. Another process may change the bytes at any time:
     /// read them with atomics, or outside Rust; write them never.
     pub fn as_ptr(&self) -> *const u8 {
-        self.shared().payload(self.stamp.index)
+        self.shared().segment.region().bytes(self.payload_at(), self.byte_len())
     }
 
     /// One element.
@@ -116,25 +114,25 @@ impl View {
             let (name, elements) = (self.stream.name().to_owned(), self.len());
             return Err(ReadError::Index { name, index: start.max(elements), elements });
         }
-        let bytes = size_of_val(out);
-        // SAFETY: `start..end` lies inside the frame, `out` has room for it and is private.
-        unsafe {
-            let source = self.as_ptr().add(start * size_of::<T>());
-            copy::copy_out(out.as_mut_ptr().cast(), source, bytes);
-        }
+        self.copy_out(start, out);
         Ok(())
     }
 
     #[inline]
     fn element<T: Element>(&self, index: usize) -> T {
-        let mut element = MaybeUninit::<T>::uninit();
-        // SAFETY: `index` is below `len` (checked by the callers), so the element lies inside the
-        // payload; the copy fills `element`, and any bytes are a `T`.
-        unsafe {
-            let source = self.as_ptr().add(index * size_of::<T>());
-            copy::copy_out(element.as_mut_ptr().cast(), source, size_of::<T>());
-            element.assume_init()
-        }
+        let mut element = T::zeroed();
+        self.copy_out(index, core::slice::from_mut(&mut element));
+        element
+    }
+
+    #[inline]
+    fn copy_out<T: Element>(&self, start: usize, out: &mut [T]) {
+        let at = self.payload_at() + start * size_of::<T>();
+        self.shared().segment.region().copy_out(at, bytemuck::cast_slice_mut(out));
+    }
+
+    fn payload_at(&self) -> usize {
+        self.shared().payload_at(self.stamp.index)
     }
 
     fn check_dtype<T: Element>(&self) -> Result<(), ReadError> {

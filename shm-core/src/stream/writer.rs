@@ -229,15 +229,12 @@ impl FrameMut<'_> {
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         let Some(writing) = &self.writing else { return &mut [] };
         let shared = &*self.writer.shared;
-        // SAFETY: `byte_len` writable bytes of a cell, borrowed for as long as `self`, which holds
-        // the writer exclusively; other processes neither write nor read it while it is odd: a
-        // reader that copies from it discards the copy, and does so outside the language.
-        unsafe {
-            core::slice::from_raw_parts_mut(
-                shared.payload(writing.index),
-                shared.layout.desc.byte_len(),
-            )
-        }
+        let len = shared.layout.desc.byte_len();
+        let payload = shared.segment.region().bytes(shared.payload_at(writing.index), len);
+        // SAFETY: `len` writable bytes of a cell, borrowed for as long as `self`, which holds the
+        // writer exclusively; other processes neither write nor read it while it is odd: a reader
+        // that copies from it discards the copy, and does so outside the language.
+        unsafe { core::slice::from_raw_parts_mut(payload, len) }
     }
 
     /// Publishes the frame; returns its count.

@@ -1,0 +1,23 @@
+//! What the measurements of this workspace have in common.
+//!
+//! A row compares three things that ran in the same minute, in alternating rounds, on the same
+//! processors: our code, the physical limit (a bare copy, a bare cache line, a bare futex) and,
+//! where there is one, the best other system. Absolute figures differ from machine to machine and
+//! from day to day; the ratios of one run are what is worth quoting. Nothing here asserts a speed.
+//!
+//! ```text
+//!   benches/stream ──► suites ──► limits   the same work with nothing around it
+//!     │ the peer          │─────► measure  alternating rounds, percentiles, processors
+//!     ▼                   │─────► child    the other process of a row
+//!   iceoryx2              └─────► report   rows, table, JSON
+//! ```
+
+pub mod child;
+pub mod copy_suite;
+pub mod flags;
+pub mod limits;
+pub mod measure;
+pub mod report;
+pub mod run;
+pub mod scratch;
+pub mod suites;

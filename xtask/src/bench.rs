@@ -1,0 +1,115 @@
+//! `cargo xtask bench <suite>`: the measurements of shm-benches.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::flags::{BenchArgs, Suite};
+use crate::process;
+use crate::progress;
+use crate::workspace::Workspace;
+
+/// Runs the suites one after the other: two at a time would measure each other.
+pub fn task(workspace: &Workspace, args: &BenchArgs) -> Result<ExitCode> {
+    for suite in suites(args.suite) {
+        let json = args.json.as_deref().map(|file| {
+            if args.suite == Suite::All { file_of_suite(file, suite) } else { file.to_path_buf() }
+        });
+        let mut command = command(workspace, suite, json.as_deref(), args.quick)?;
+        println!("$ {}", process::describe(&command));
+        // The suite talks to the person directly: it knows best how far it is.
+        let status = command.status().context("could not start cargo")?;
+        if !status.success() {
+            bail!("the suite `{suite}` ended with {status}");
+        }
+        if let Some(file) = json {
+            println!("bench: {} rows of `{suite}` in {}", rows(&file)?, file.display());
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The suites that a word of the command line stands for.
+pub fn suites(suite: Suite) -> Vec<&'static str> {
+    match suite {
+        Suite::Copy => vec!["copy"],
+        Suite::Stream => vec!["stream"],
+        Suite::All => vec!["copy", "stream"],
+    }
+}
+
+/// The command that runs one suite.
+pub fn command(
+    workspace: &Workspace,
+    suite: &str,
+    json: Option<&Path>,
+    quick: bool,
+) -> Result<Command> {
+    workspace.package("shm-benches")?;
+    let mut command = workspace.cargo();
+    command.args(["bench", "--package", "shm-benches", "--bench", suite, "--"]);
+    if quick {
+        command.arg("--quick");
+    }
+    if let Some(file) = json {
+        // The suite runs in its package's folder, the person typed the path in another.
+        command.arg("--json").arg(std::path::absolute(file)?);
+    }
+    if !progress::interactive() {
+        command.env("CI", "1");
+    }
+    Ok(command)
+}
+
+/// How many rows a suite wrote. A file without rows is an error.
+pub fn rows(file: &Path) -> Result<u64> {
+    let text = fs::read_to_string(file)
+        .with_context(|| format!("the suite wrote no {}; does it know --json?", file.display()))?;
+    count_rows(&text).with_context(|| format!("{} is no report of a suite", file.display()))
+}
+
+fn count_rows(text: &str) -> Result<u64> {
+    let report: Value = serde_json::from_str(text).context("it is no JSON")?;
+    let rows = report.get("rows").and_then(Value::as_array).context("it has no array `rows`")?;
+    if rows.is_empty() {
+        bail!("its `rows` are empty");
+    }
+    Ok(rows.len() as u64)
+}
+
+fn file_of_suite(file: &Path, suite: &str) -> PathBuf {
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+    let extension = file
+        .extension()
+        .map_or_else(|| "json".to_owned(), |extension| extension.to_string_lossy().into_owned());
+    file.with_file_name(format!("{stem}-{suite}.{extension}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_counted() {
+        assert_eq!(count_rows("{\"machine\":1,\"rows\":[{},{},{}]}").unwrap(), 3);
+    }
+
+    #[test]
+    fn no_rows_are_an_error() {
+        for text in ["", "[1, 2]", "{\"rows\":[]}", "{\"rows\":3}", "{\"a\":1}", "thread panicked"]
+        {
+            assert!(count_rows(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn all_suites_write_files_of_their_own() {
+        assert_eq!(
+            file_of_suite(Path::new("out/new.json"), "copy"),
+            Path::new("out/new-copy.json")
+        );
+    }
+}

@@ -1,0 +1,135 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Every developer and user task of the workspace.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
+pub struct Flags {
+    #[command(subcommand)]
+    pub task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Task {
+    /// Fetch everything that building, testing and the demo need; safe to run again
+    Setup,
+    /// The test command: every gate in order, with a summary at the end
+    Test,
+    /// The same as `test`; says where it runs
+    Ci,
+    /// The rules of this repository that no other tool knows
+    Tidy,
+    /// Run every loom model of shm-core
+    Loom(LoomArgs),
+    /// Kill processes at every fault point, again and again
+    Crash(CrashArgs),
+    /// Run one benchmark suite, or all
+    Bench(BenchArgs),
+    /// Real pictures flow between real processes while one of them is killed
+    Demo(DemoArgs),
+
+    /// The demo itself, in release
+    #[cfg(feature = "demo")]
+    #[command(hide = true)]
+    DemoInner(DemoInnerArgs),
+    /// The demo's publishing process
+    #[cfg(feature = "demo")]
+    #[command(hide = true)]
+    DemoPublisher(DemoPublisherArgs),
+    /// One of the demo's viewing processes
+    #[cfg(feature = "demo")]
+    #[command(hide = true)]
+    DemoViewer(DemoViewerArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct LoomArgs {
+    /// How often a model may switch threads at a point where it need not
+    #[arg(long, default_value_t = 2)]
+    pub max_preemptions: usize,
+}
+
+#[derive(Debug, Args)]
+pub struct CrashArgs {
+    /// How many rounds to run
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..))]
+    pub rounds: u64,
+}
+
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// Which suite
+    pub suite: Suite,
+    /// Also write the rows to this file
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Few and short measurements: shows that the suite works, not how fast anything is
+    #[arg(long)]
+    pub quick: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Suite {
+    /// The ways to copy into and out of shared memory
+    Copy,
+    /// Publishing and reading a stream, between processes
+    Stream,
+    /// Every suite
+    All,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct DemoArgs {
+    /// How long the demo runs
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u64).range(3..=3600))]
+    pub seconds: u64,
+    /// One line a second in place of the live table
+    #[arg(long)]
+    pub plain: bool,
+    /// Your own PNG and JPEG pictures in place of the downloaded photographs
+    #[arg(long, value_name = "DIR")]
+    pub input: Option<PathBuf>,
+    /// How many processes watch; the last one is slow on purpose
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(2..=32))]
+    pub viewers: u64,
+}
+
+#[cfg(feature = "demo")]
+#[derive(Debug, Args)]
+pub struct DemoInnerArgs {
+    /// Where the pictures are
+    #[arg(long)]
+    pub photos: PathBuf,
+    #[arg(long)]
+    pub seconds: u64,
+    #[arg(long)]
+    pub plain: bool,
+    #[arg(long)]
+    pub viewers: u64,
+}
+
+#[cfg(feature = "demo")]
+#[derive(Debug, Args)]
+pub struct DemoPublisherArgs {
+    #[arg(long)]
+    pub stream: String,
+    /// How many decoded pictures come first on standard input
+    #[arg(long)]
+    pub pictures: usize,
+    /// Open the stream that a dead publisher left, in place of creating it
+    #[arg(long)]
+    pub take_over: bool,
+}
+
+#[cfg(feature = "demo")]
+#[derive(Debug, Args)]
+pub struct DemoViewerArgs {
+    #[arg(long)]
+    pub stream: String,
+    /// Take at most this many frames a second
+    #[arg(long)]
+    pub frames_per_second: Option<u32>,
+}

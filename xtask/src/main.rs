@@ -1,0 +1,58 @@
+//! `cargo xtask <task>`: every developer and user task of the workspace.
+//!
+//! This file only dispatches; `flags` declares the command line and each task has its own module.
+
+mod bench;
+mod crash;
+mod demo;
+mod flags;
+mod gates;
+mod loom;
+mod process;
+mod progress;
+mod setup;
+mod test_run;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+
+use flags::{Flags, Task};
+use workspace::Workspace;
+
+fn main() -> ExitCode {
+    match dispatch(Flags::parse().task) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(task: Task) -> Result<ExitCode> {
+    match task {
+        Task::Setup => setup::task(&Workspace::discover()?),
+        Task::Test => gates::task(&Workspace::discover()?),
+        Task::Ci => {
+            let workspace = Workspace::discover()?;
+            let root = workspace.root().display();
+            println!("`ci` is `test`, run in {root} on {}", workspace::machine());
+            gates::task(&workspace)
+        }
+        Task::Tidy => tidy::task(&Workspace::discover()?),
+        Task::Loom(args) => loom::task(&Workspace::discover()?, &args),
+        Task::Crash(args) => crash::task(&Workspace::discover()?, &args),
+        Task::Bench(args) => bench::task(&Workspace::discover()?, &args),
+        Task::Demo(args) => demo::task(&Workspace::discover()?, &args),
+        #[cfg(feature = "demo")]
+        Task::DemoInner(args) => demo::live::task(&args),
+        #[cfg(feature = "demo")]
+        Task::DemoPublisher(args) => demo::live::publisher(&args),
+        #[cfg(feature = "demo")]
+        Task::DemoViewer(args) => demo::live::viewer(&args),
+    }
+}
