@@ -72,11 +72,17 @@ impl Event<'_> {
         // can neither wake twice for one waiter nor take off one that armed in between unwoken.
         let take = |word: u64| (word >= ONE_ARMED).then_some(word & (ONE_ARMED - 1));
         let taken = self.word.fetch_update(Ordering::AcqRel, Ordering::Relaxed, take);
-        let others = taken.map_or(0, |word| (word >> 32) - 1);
-        if others > 0 {
-            self.chain.store(u32::try_from(others).unwrap_or(u32::MAX), Ordering::Release);
+        match taken {
+            Ok(word) => {
+                let others = (word >> 32) - 1;
+                if others > 0 {
+                    self.chain.store(u32::try_from(others).unwrap_or(u32::MAX), Ordering::Release);
+                }
+                parker.unpark(self.word, 1);
+            }
+            // Whoever was to wake the others has not, and may have been killed.
+            Err(_) => self.pass_on(parker),
         }
-        parker.unpark(self.word, 1);
     }
 
     fn arm(&self, earlier: Option<Armed>) -> Armed {

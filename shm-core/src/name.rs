@@ -24,7 +24,7 @@ pub enum NameError {
     #[error("name is empty; give the segment a name of 1 to {MAX_NAME_BYTES} bytes")]
     Empty,
     /// Longer than a segment can carry.
-    #[error("name has {found} bytes; at most {MAX_NAME_BYTES} are supported")]
+    #[error("name has {found} bytes; at most {MAX_NAME_BYTES} are supported, so shorten it")]
     TooLong {
         /// Its length in bytes.
         found: usize,

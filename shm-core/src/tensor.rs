@@ -45,7 +45,9 @@ pub enum TensorError {
         found: usize,
     },
     /// The size in bytes does not fit the address space.
-    #[error("shape {shape:?} of {dtype} needs more bytes than this machine can address")]
+    #[error(
+        "shape {shape:?} of {dtype} needs more bytes than this machine can address; split the tensor"
+    )]
     TooLarge {
         /// The shape as given.
         shape: Vec<usize>,

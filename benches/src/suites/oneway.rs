@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Error, Result, ensure};
 use serde::{Deserialize, Serialize};
+use shm_core::copy::CopyPath;
 use shm_core::{Deadline, FrameInfo, Reader, Stream, StreamConfig, Writer};
 
 use super::Setting;
@@ -27,6 +28,8 @@ pub struct Payload {
     /// Whether all of it is copied in from private memory and out to private memory. If not, only
     /// the first and the last word are written and read, in place.
     pub copied: bool,
+    /// Whether the writer's copy passes the caches by. Ours only; a peer cannot be asked to.
+    pub bypassing: bool,
 }
 
 struct Case {
@@ -35,20 +38,25 @@ struct Case {
     goal: &'static str,
 }
 
-const CASES: [Case; 3] = [
+const CASES: [Case; 4] = [
     Case {
         name: "oneway/64B",
-        payload: Payload { words: 8, copied: true },
+        payload: Payload { words: 8, copied: true, bypassing: false },
         goal: "goal: at most 1.6 of the limit and 0.6 of the peer",
     },
     Case {
         name: "oneway/40kB",
-        payload: Payload { words: 5000, copied: true },
+        payload: Payload { words: 5000, copied: true, bypassing: false },
         goal: "goal: at most 1.3 of the limit",
     },
     Case {
+        name: "oneway/40kB-non-temporal",
+        payload: Payload { words: 5000, copied: true, bypassing: true },
+        goal: "goal: at most 1.3 of the limit; the writer asks for CopyPath::NonTemporal",
+    },
+    Case {
         name: "oneway/40kB-in-place",
-        payload: Payload { words: 5000, copied: false },
+        payload: Payload { words: 5000, copied: false, bypassing: false },
         goal: "no goal; for the peer's own way of measuring, which leaves the payload untouched",
     },
 ];
@@ -233,8 +241,10 @@ struct Side {
 impl Side {
     fn new(out: &Stream, mut reader: Reader, payload: Payload) -> Result<Side> {
         reader.set_spin(DEADLINE);
+        let mut writer = out.writer(DEADLINE)?;
+        writer.set_copy_path(payload.bypassing.then_some(CopyPath::NonTemporal))?;
         Ok(Side {
-            writer: out.writer(DEADLINE)?,
+            writer,
             reader,
             outgoing: vec![1; payload.words],
             incoming: vec![0; payload.words],

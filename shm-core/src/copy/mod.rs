@@ -74,18 +74,6 @@ pub unsafe fn copy_out(dst: *mut u8, src: *const u8, len: usize) {
     unsafe { copy_chosen::<true, false>(dst, src, len) }
 }
 
-/// Asks for exclusive ownership of the cache line at `dst`, which is about to be written: other
-/// processors that have read it are told now rather than at the store.
-///
-/// Any address will do: a hint never faults.
-#[inline]
-pub fn expect_write(dst: *const u8) {
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
-    x86_64::prefetch_for_write(dst);
-    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-    let _ = dst;
-}
-
 /// Stores `len` zero bytes into shared memory.
 ///
 /// # Safety

@@ -15,15 +15,6 @@ pub(super) fn has_avx() -> bool {
     std::arch::is_x86_feature_detected!("avx")
 }
 
-/// Asks for ownership of a cache line (a no-op on processors that lack the instruction).
-#[inline]
-pub(super) fn prefetch_for_write(line: *const u8) {
-    // SAFETY: a prefetch changes no memory and no register, and does not fault on any address.
-    unsafe {
-        asm!("prefetchw [{line}]", line = in(reg) line, options(nostack, preserves_flags));
-    }
-}
-
 /// Copies up to [`INLINE_MAX`] bytes through general and SSE2 registers, which every x86-64 has: the
 /// first and the last bytes, overlapping in the middle, without a loop or a feature test.
 ///

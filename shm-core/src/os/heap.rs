@@ -15,20 +15,20 @@ use std::time::Duration;
 
 const PAGE: usize = 4096;
 
-/// One allocation of `len` zero bytes, and its backing.
-pub(crate) fn create(len: usize) -> (Region, HeapBacking) {
+/// One allocation of `len` zero bytes, and its backing; `None` if there is not that much memory.
+pub(crate) fn create(len: usize) -> Option<(Region, HeapBacking)> {
     let locks = Locks::new(Box::new(OneHandle));
-    (allocate(len), HeapBacking { locks, sleepers: Sleepers::default() })
+    Some((allocate(len)?, HeapBacking { locks, sleepers: Sleepers::default() }))
 }
 
-fn allocate(len: usize) -> Region {
-    let layout = Layout::from_size_align(len.max(PAGE), PAGE).expect("a checked segment length");
+fn allocate(len: usize) -> Option<Region> {
+    let layout = Layout::from_size_align(len.max(PAGE), PAGE).ok()?;
     // SAFETY: the layout has a non-zero size.
     let base = unsafe { alloc_zeroed(layout) };
-    let base = NonNull::new(base).unwrap_or_else(|| std::alloc::handle_alloc_error(layout));
+    let base = NonNull::new(base)?;
     let pages = Box::new(HeapPages { base, layout });
     // SAFETY: page aligned, `len` writable bytes until `pages` frees them.
-    unsafe { Region::new(base, len, pages) }
+    Some(unsafe { Region::new(base, len, pages) })
 }
 
 #[derive(Debug)]

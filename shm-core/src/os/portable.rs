@@ -223,8 +223,11 @@ fn lock_directory() -> PathBuf {
 impl FileLocks {
     fn file(&self, byte: u64) -> io::Result<File> {
         std::fs::create_dir_all(lock_directory())?;
-        let path = lock_directory().join(format!("{}@{byte}", self.stem));
-        File::options().create(true).truncate(false).write(true).open(path)
+        File::options().create(true).truncate(false).write(true).open(self.path(byte))
+    }
+
+    fn path(&self, byte: u64) -> PathBuf {
+        lock_directory().join(format!("{}@{byte}", self.stem))
     }
 
     fn lock(&self, byte: u64, how: impl Fn(&File) -> Result<(), TryLockError>) -> io::Result<bool> {
@@ -254,8 +257,13 @@ impl RawLocks for FileLocks {
         self.open.lock().remove(&byte).map_or(Ok(()), |file| file.unlock())
     }
     fn is_held_elsewhere(&self, byte: u64) -> io::Result<bool> {
-        // The platform cannot be asked, only tried; the lock is given back at once.
-        match self.file(byte)?.try_lock() {
+        // The platform cannot be asked, only tried; the lock is given back at once. A file that does
+        // not exist is locked by nobody, and looking does not make it.
+        let file = match File::open(self.path(byte)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            outcome => outcome?,
+        };
+        match file.try_lock() {
             Ok(()) => Ok(false),
             Err(TryLockError::WouldBlock) => Ok(true),
             Err(TryLockError::Error(error)) => Err(error),

@@ -3,7 +3,7 @@
 //! Upholds invariants 2 and 6: there is no slice over a region, only atomics and pointers for the
 //! copy engine, all bounds-checked in release builds; and the region owns its pages.
 
-use crate::copy;
+use crate::copy::{self, CopyPath};
 use crate::seqlock::Cell;
 use crate::sync::{AtomicU32, AtomicU64};
 use core::ptr::NonNull;
@@ -82,6 +82,13 @@ impl Region {
         // so nobody writes it; a slice into the same region is a frame in place, which the writer
         // lends exclusively and which is never copied onto itself.
         unsafe { copy::copy_in(target, data.as_ptr(), data.len()) }
+    }
+
+    /// As `copy_in`, by a path that is available.
+    pub(crate) fn copy_in_by(&self, path: CopyPath, offset: usize, data: &[u8]) {
+        let target = self.bytes(offset, data.len());
+        // SAFETY: as for `copy_in`; both sides may be reached from any thread.
+        unsafe { copy::copy_with(path, target, data.as_ptr(), data.len()) }
     }
 
     /// Copies `out.len()` bytes from `offset`; they may be a mix of older and newer bytes.

@@ -148,7 +148,8 @@ impl Segment {
     /// A segment inside this process, under no name.
     pub(crate) fn process_local(name: &str, spec: SegmentSpec) -> Result<Segment, CreateError> {
         let plan = Plan::new(name, &spec)?;
-        let (region, backing) = heap::create(plan.total_len());
+        let too_large = || CreateError::TooLarge { name: name.to_owned() };
+        let (region, backing) = heap::create(plan.total_len()).ok_or_else(too_large)?;
         plan.write(&region);
         Ok(plan.into_segment(spec, region, Arc::new(backing)))
     }
@@ -169,6 +170,7 @@ mod linux {
     use crate::segment::{gc, unlink};
     use rustix::io::Errno;
     use std::io;
+    use std::time::Duration;
 
     /// How often a name that others keep creating and unlinking is tried.
     const ATTEMPTS: usize = 64;
@@ -181,12 +183,15 @@ mod linux {
             if !spec.replace && unlink::is_complete(&plan.name) {
                 return Err(CreateError::Exists { name: name.to_owned() });
             }
-            let mut draft = Draft::new();
+            make_room(&plan)?;
+            let mut draft = Draft::default();
             let backing = draft.create(&plan)?;
             fault::hit("create.drafted");
-            reserve(&plan, &backing)?;
+            backing
+                .reserve(plan.header.total_len)
+                .map_err(|errno| failed(&plan, "reserve memory", errno.into()))?;
             let region = backing
-                .map(plan.total_len(), Access::Full, 0..0)
+                .map(&draft.file, plan.total_len(), Access::Full, 0..0)
                 .map_err(|source| failed(&plan, "map memory", source))?;
             plan.write(&region);
             fault::hit("create.written");
@@ -197,30 +202,28 @@ mod linux {
     }
 
     /// A file under a name that nobody opens; removed on drop unless it got its own name.
+    #[derive(Default)]
     struct Draft {
         file: String,
         exists: bool,
     }
 
     impl Draft {
-        fn new() -> Draft {
-            let creator = ProcessId::own();
-            let random = u128::from_ne_bytes(process::random_id());
-            let prefix = crate::name::draft_prefix(process::uid());
-            let file = format!("{prefix}{}.{}.{random:032x}", creator.pid, creator.start);
-            Draft { file, exists: false }
-        }
-
         fn create(&mut self, plan: &Plan) -> Result<linux::LinuxBacking, CreateError> {
-            self.exists = true;
-            let backing = linux::create_draft(&self.file, plan.total_len())
-                .map_err(|source| failed(plan, "create the file", source))?;
-            // Attached from the start: no sweep takes a draft whose creator holds this.
-            backing
-                .locks()
-                .share(locks::PRESENCE)
-                .map_err(|source| failed(plan, "lock the file", source))?;
-            Ok(backing)
+            for _ in 0..ATTEMPTS {
+                *self = Draft { file: draft_name(), exists: true };
+                let backing = linux::create_draft(&self.file, plan.total_len())
+                    .map_err(|source| failed(plan, "create the file", source))?;
+                // Attached from the start: no sweep takes a draft whose creator holds this. One
+                // that was looking at the draft in the moment before may take it; make another.
+                match backing.locks().share(locks::PRESENCE) {
+                    Ok(true) => return Ok(backing),
+                    Ok(false) => std::thread::sleep(Duration::from_millis(1)),
+                    Err(source) => return Err(failed(plan, "lock the file", source)),
+                }
+            }
+            let source = io::Error::from(io::ErrorKind::WouldBlock);
+            Err(failed(plan, "keep a draft from being swept", source))
         }
 
         fn publish(&mut self, plan: &Plan, replace: bool) -> Result<(), CreateError> {
@@ -263,6 +266,13 @@ mod linux {
         }
     }
 
+    fn draft_name() -> String {
+        let creator = ProcessId::own();
+        let random = u128::from_ne_bytes(process::random_id());
+        let prefix = crate::name::draft_prefix(process::uid());
+        format!("{prefix}{}.{}.{random:032x}", creator.pid, creator.start)
+    }
+
     impl Drop for Draft {
         fn drop(&mut self) {
             if self.exists {
@@ -272,22 +282,24 @@ mod linux {
         }
     }
 
-    fn reserve(plan: &Plan, backing: &linux::LinuxBacking) -> Result<(), CreateError> {
+    /// Asking first keeps a request that cannot fit from filling the file system meanwhile.
+    fn make_room(plan: &Plan) -> Result<(), CreateError> {
         let need = plan.header.total_len;
         let fits = || directory::available().is_none_or(|have| have >= need);
         if !fits() {
             gc::sweep();
         }
-        // Asking first keeps a request that cannot fit from filling the file system meanwhile.
-        let outcome = if fits() { backing.reserve(need) } else { Err(Errno::NOSPC) };
-        match outcome {
-            Ok(()) => Ok(()),
-            Err(Errno::NOSPC | Errno::NOMEM | Errno::FBIG) => Err(CreateError::NoSpace {
-                name: plan.name.text().to_owned(),
-                need,
-                have: directory::available().unwrap_or(0),
-            }),
-            Err(errno) => Err(failed(plan, "reserve memory", errno.into())),
+        match fits() {
+            true => Ok(()),
+            false => Err(no_space(plan)),
+        }
+    }
+
+    fn no_space(plan: &Plan) -> CreateError {
+        CreateError::NoSpace {
+            name: plan.name.text().to_owned(),
+            need: plan.header.total_len,
+            have: directory::available().unwrap_or(0),
         }
     }
 
@@ -295,11 +307,7 @@ mod linux {
         let name = plan.name.text().to_owned();
         match source.raw_os_error() {
             Some(libc::EMFILE | libc::ENFILE) => CreateError::TooManyOpenFiles { name },
-            Some(libc::ENOSPC) => CreateError::NoSpace {
-                name,
-                need: plan.header.total_len,
-                have: directory::available().unwrap_or(0),
-            },
+            Some(libc::ENOSPC | libc::ENOMEM | libc::EFBIG) => no_space(plan),
             _ => CreateError::Io { name, step, source },
         }
     }

@@ -4,6 +4,7 @@
 //! the length of the file, and never read again: geometry that changes under a reader's feet
 //! changes nothing.
 
+use super::CONTROL_LEN;
 use super::error::OpenError;
 use bytemuck::{Pod, Zeroable};
 use core::mem::offset_of;
@@ -13,6 +14,8 @@ use xxhash_rust::xxh3::xxh3_64;
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"shmcore1");
 /// Changes whenever any shared structure changes.
 pub(crate) const ABI: u32 = 1;
+/// The line that holds the retired flag.
+const HOT_MIN: u64 = 64;
 /// Longest immutable part that is believed.
 const MAX_FIXED: u64 = 1 << 20;
 
@@ -150,6 +153,14 @@ impl SegmentHeader {
             let end = u64::from(extent.offset) + u64::from(extent.len);
             if extent.offset < 256 || end > fixed.len() as u64 {
                 return corrupt(field, format!("256..={}", fixed.len()), end);
+            }
+        }
+        for (field, found, least) in [
+            ("hot_len", header.hot_len, HOT_MIN),
+            ("control_len", header.control_len, CONTROL_LEN as u64),
+        ] {
+            if found < least {
+                return corrupt(field, format!("at least {least}"), found);
             }
         }
         let mut start = header.fixed_len;

@@ -109,10 +109,8 @@ mod platform {
 
     pub(super) fn stat(text: &str) -> Result<SegmentInfo, OpenError> {
         let name = SegmentName::new(text, process::uid())?;
-        let file = directory::open(name.file(), false).map_err(|errno| match errno {
-            rustix::io::Errno::NOENT => OpenError::NotFound { name: text.to_owned() },
-            errno => open::io_error(&name, "open", errno.into()),
-        })?;
+        let file =
+            directory::open(name.file(), false).map_err(|errno| open::open_error(&name, errno))?;
         let identity = directory::identify(&file)
             .map_err(|errno| open::io_error(&name, "look at", errno.into()))?;
         open::check_file(&name, &identity)?;

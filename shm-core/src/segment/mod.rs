@@ -47,6 +47,11 @@ use std::time::Duration;
 /// Bytes of the control page that belong to the segment layer; the kind's own words follow.
 pub(crate) const CONTROL_LEN: usize = 4096;
 
+/// States of the name, as the word at [`offset::RETIRED`] tells them.
+const LIVE: u64 = 0;
+const RETIRED: u64 = 1;
+const RETIRING: u64 = 2;
+
 /// Offsets inside the hot part and the control page that all kinds share.
 mod offset {
     pub(super) const RETIRED: usize = 0;
@@ -170,14 +175,32 @@ impl Segment {
     /// True once the name was taken away or given to another segment.
     #[inline]
     pub(crate) fn is_retired(&self) -> bool {
-        self.hot(offset::RETIRED).load(Ordering::Acquire) != 0
+        match self.hot(offset::RETIRED).load(Ordering::Acquire) {
+            LIVE => false,
+            state => self.is_retired_in(state),
+        }
     }
 
-    /// Marks the segment as one whose name is gone, and wakes everyone.
-    pub(crate) fn retire(&self) {
-        self.hot(offset::RETIRED).store(1, Ordering::Release);
-        self.wake_event().ring_all(self.backing().parker());
-        self.lock_event().ring_all(self.backing().parker());
+    /// While somebody is taking the name away, and for ever if it was killed doing so, the file
+    /// itself knows whether it still has one.
+    #[cold]
+    fn is_retired_in(&self, state: u64) -> bool {
+        state != RETIRING || !self.backing.is_linked()
+    }
+
+    /// Says that the name is about to be taken away.
+    pub(crate) fn begin_retiring(&self) {
+        self.hot(offset::RETIRED).store(RETIRING, Ordering::Release);
+    }
+
+    /// Says whether the name was taken away, and wakes everyone if it was.
+    pub(crate) fn end_retiring(&self, taken: bool) {
+        let state = if taken { RETIRED } else { LIVE };
+        self.hot(offset::RETIRED).store(state, Ordering::Release);
+        if taken {
+            self.wake_event().ring_all(self.backing().parker());
+            self.lock_event().ring_all(self.backing().parker());
+        }
     }
 
     /// Who takes part, as far as this handle's own record goes.

@@ -35,7 +35,7 @@ impl Segment {
 }
 
 #[cfg(target_os = "linux")]
-pub(super) use linux::{check_file, io_error, read_fixed};
+pub(super) use linux::{check_file, io_error, open_error, read_fixed};
 
 #[cfg(target_os = "linux")]
 mod linux {
@@ -102,8 +102,11 @@ mod linux {
                 header.control_len,
             ));
         }
-        let region =
-            backing.map(len, access, control).map_err(|source| io_error(name, "map", source))?;
+        let region = match backing.map(name.file(), len, access, control) {
+            Ok(region) => region,
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::STALE) => return Ok(None),
+            Err(source) => return Err(io_error(name, "map", source)),
+        };
         let mut segment = Segment {
             participation: None,
             name: name.text().to_owned(),
@@ -176,7 +179,8 @@ mod linux {
         Ok(())
     }
 
-    fn open_error(name: &SegmentName, errno: Errno) -> OpenError {
+    /// What the system's refusal to open the file means.
+    pub(crate) fn open_error(name: &SegmentName, errno: Errno) -> OpenError {
         let text = name.text().to_owned();
         match errno {
             Errno::NOENT => OpenError::NotFound { name: text },

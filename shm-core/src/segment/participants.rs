@@ -34,9 +34,14 @@ pub(super) struct Entry {
 }
 
 impl Participation {
+    /// A handle that does several things is listed by the weightiest.
     pub(super) fn set_role(&self, region: &Region, role: Role) {
-        let uid = u64::from(process::uid());
-        region.word64(self.entry + 16).store(uid << 32 | role as u64, Ordering::Relaxed);
+        let word = region.word64(self.entry + 16);
+        let present = Role::from_code(word.load(Ordering::Relaxed) as u32);
+        if present.is_none_or(|present| (present as u32) < role as u32) {
+            let uid = u64::from(process::uid());
+            word.store(uid << 32 | role as u64, Ordering::Relaxed);
+        }
     }
 }
 
@@ -72,6 +77,7 @@ impl Segment {
                 let own = ProcessId::own();
                 let participation = Participation { entry, byte, generation: generation() };
                 self.region.word64(entry + 8).store(own.start, Ordering::Relaxed);
+                self.region.word64(entry + 16).store(0, Ordering::Relaxed);
                 participation.set_role(&self.region, Role::Attached);
                 self.region.word64(entry + 24).store(clock::monotonic_ns(), Ordering::Relaxed);
                 self.region.word64(entry).store(own.pid.into(), Ordering::Release);

@@ -45,6 +45,15 @@ impl Segment {
         })?;
         let fixed = read_fixed(&name, &region)?;
         let header = SegmentHeader::check(&fixed, region.len() as u64, name.text())?;
+        let text = String::from_utf8_lossy(SegmentHeader::slice(&fixed, header.name));
+        if text != name.text() {
+            let (expected, found) = (format!("'{}'", name.text()), format!("'{text}'"));
+            return Err(OpenError::corrupt(name.text(), "name", expected, found));
+        }
+        if header.uid != process::uid() {
+            let (expected, found) = (process::uid(), header.uid);
+            return Err(OpenError::Owner { name: name.text().to_owned(), expected, found });
+        }
         let found = unpadded(&header.kind);
         if found != kind {
             let (name, expected) = (name.text().to_owned(), kind.to_owned());
@@ -74,12 +83,19 @@ impl Segment {
     /// Removes the name, marks the segment and wakes everyone.
     pub(crate) fn unlink_portable(&self) -> Result<(), UnlinkError> {
         let name = SegmentName::new(self.name(), process::uid()).map_err(OpenError::from)?;
+        let stale = || UnlinkError::Stale { name: self.name().to_owned() };
+        let kind = unpadded(&self.header.kind);
+        match Segment::open_portable(self.name(), &kind, Access::Full) {
+            Ok(present) if present.instance() == self.instance() => {}
+            Ok(_) | Err(OpenError::NotFound { .. }) => return Err(stale()),
+            Err(error) => return Err(error.into()),
+        }
         portable::remove(name.file()).map_err(|source| UnlinkError::Io {
             name: self.name().to_owned(),
             step: "unlink",
             source,
         })?;
-        self.retire();
+        self.end_retiring(true);
         Ok(())
     }
 }

@@ -70,16 +70,8 @@ mod platform {
 
     impl<'a> Present<'a> {
         pub(crate) fn open(name: &'a SegmentName) -> Result<Present<'a>, UnlinkError> {
-            let text = || name.text().to_owned();
-            let backing =
-                linux::attach(name.file(), Access::Full).map_err(|errno| match errno {
-                    Errno::NOENT => OpenError::NotFound { name: text() },
-                    Errno::MFILE | Errno::NFILE => OpenError::TooManyOpenFiles { name: text() },
-                    Errno::LOOP | Errno::NXIO | Errno::ISDIR => {
-                        OpenError::NotRegular { name: text() }
-                    }
-                    errno => open::io_error(name, "open", errno.into()),
-                })?;
+            let backing = linux::attach(name.file(), Access::Full)
+                .map_err(|errno| open::open_error(name, errno))?;
             open::check_file(name, &backing.identity())?;
             let mut first = [0; 8];
             let read = rustix::io::pread(backing.file(), &mut first[..], 0);
@@ -88,7 +80,7 @@ mod platform {
                 Err(errno) => return Err(open::io_error(name, "read", errno.into()).into()),
             };
             if found != MAGIC && found != 0 {
-                return Err(OpenError::Foreign { name: text(), found }.into());
+                return Err(OpenError::Foreign { name: name.text().to_owned(), found }.into());
             }
             Ok(Present { name, backing, half_born: found == 0 })
         }
@@ -113,7 +105,8 @@ mod platform {
                 return Ok(false);
             }
             if !dry_run {
-                self.take_name(directory::remove)?;
+                let _guard = self.guard()?;
+                self.act(directory::remove)?;
             }
             Ok(true)
         }
@@ -126,25 +119,35 @@ mod platform {
         }
 
         fn take_name(&self, act: impl Fn(&str) -> Result<(), Errno>) -> Result<(), UnlinkError> {
-            let busy = || UnlinkError::Busy { name: self.name.text().to_owned() };
-            let _guard = self.lock()?.ok_or_else(busy)?;
+            let _guard = self.guard()?;
             if self.half_born && !self.try_alone()? {
                 return Err(OpenError::NotReady { name: self.name.text().to_owned() }.into());
             }
+            let attached = self.attach();
+            if let Some(segment) = &attached {
+                segment.begin_retiring();
+            }
+            let outcome = self.act(act);
+            fault::hit("unlink.removed");
+            if let Some(segment) = attached {
+                segment.end_retiring(outcome.is_ok());
+            }
+            outcome
+        }
+
+        /// Takes the name, if it still leads to this file. The caller holds the unlink lock.
+        fn act(&self, act: impl Fn(&str) -> Result<(), Errno>) -> Result<(), UnlinkError> {
             let ours = self.backing.identity();
             match directory::lookup(self.name.file()) {
                 Ok(found) if (found.device, found.inode) == (ours.device, ours.inode) => {}
                 _ => return Err(UnlinkError::Stale { name: self.name.text().to_owned() }),
             }
-            // Attached before the name is gone, told after: whoever is killed in between leaves an
-            // unlinked file, which blocked waiters notice by themselves at their next re-check.
-            let attached = self.attach();
-            act(self.name.file()).map_err(|errno| self.failed("unlink", errno.into()))?;
-            fault::hit("unlink.removed");
-            if let Some(segment) = attached {
-                segment.retire();
-            }
-            Ok(())
+            act(self.name.file()).map_err(|errno| self.failed("unlink", errno.into()))
+        }
+
+        fn guard(&self) -> Result<LockGuard<'_>, UnlinkError> {
+            let busy = || UnlinkError::Busy { name: self.name.text().to_owned() };
+            self.lock()?.ok_or_else(busy)
         }
 
         fn lock(&self) -> Result<Option<LockGuard<'_>>, UnlinkError> {
@@ -190,7 +193,7 @@ mod platform {
             let name = SegmentName::new(self.name(), process::uid()).map_err(OpenError::from)?;
             let stale = || UnlinkError::Stale { name: self.name().to_owned() };
             let Some(inode) = self.backing().inode() else {
-                self.retire();
+                self.end_retiring(true);
                 return Ok(());
             };
             let present = match Present::open(&name) {

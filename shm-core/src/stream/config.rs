@@ -46,7 +46,9 @@ pub enum ConfigError {
         found: usize,
     },
     /// All cells together do not fit the address space.
-    #[error("{cells} cells of {frame} bytes need more bytes than this machine can address")]
+    #[error(
+        "{cells} cells of {frame} bytes need more bytes than this machine can address; use fewer cells or smaller frames"
+    )]
     TooLarge {
         /// Number of cells.
         cells: usize,
@@ -54,7 +56,9 @@ pub enum ConfigError {
         frame: usize,
     },
     /// User metadata beyond its bound.
-    #[error("metadata has {found} bytes; at most {MAX_METADATA} are supported")]
+    #[error(
+        "metadata has {found} bytes; at most {MAX_METADATA} are supported, so publish larger data as a stream"
+    )]
     Metadata {
         /// Its length in bytes.
         found: usize,

@@ -3,16 +3,20 @@
 //! Upholds invariant 2: no slice over memory a peer may write.
 
 use super::Shared;
+use crate::copy::CopyPath;
 use crate::fault;
 
 impl Shared {
     /// Copies a whole frame into a cell. The caller has checked the length and marked the cell.
     #[inline]
-    pub(crate) fn fill(&self, index: usize, data: &[u8]) {
+    pub(crate) fn fill(&self, index: usize, data: &[u8], path: Option<CopyPath>) {
         let (region, at) = (self.segment.region(), self.payload_at(index));
         assert_eq!(data.len(), self.layout.desc.byte_len(), "checked by the caller");
         if !fault::is_armed("publish.mid_copy") {
-            return region.copy_in(at, data);
+            return match path {
+                None => region.copy_in(at, data),
+                Some(path) => region.copy_in_by(path, at, data),
+            };
         }
         let (first, rest) = data.split_at(data.len() / 2);
         region.copy_in(at, first);

@@ -1,5 +1,6 @@
 //! What can go wrong with a stream, per operation.
 
+use crate::copy::CopyPath;
 use crate::dtype::Dtype;
 use std::io;
 use std::time::Duration;
@@ -99,6 +100,12 @@ pub enum PublishError {
         /// The stream.
         name: String,
     },
+    /// A way to copy that this machine does not have.
+    #[error("copy path {} is not available on this machine; choose one whose `available()` is true", path.name())]
+    CopyPath {
+        /// The path asked for.
+        path: CopyPath,
+    },
     /// The writer lock stayed with the parent process.
     #[error(
         "writer of stream '{name}' was made before fork(); its lock belongs to the parent, take one in this process"
@@ -172,7 +179,7 @@ pub enum ReadError {
         found: usize,
     },
     /// An element that the frame does not have.
-    #[error("element {index} of a frame of {elements} elements of stream '{name}'")]
+    #[error("element {index} does not exist: a frame of stream '{name}' has {elements} elements")]
     Index {
         /// The stream.
         name: String,

@@ -6,7 +6,6 @@
 
 use super::Shared;
 use super::config::{ConfigError, MAX_CELLS};
-use crate::copy;
 use crate::dtype::Dtype;
 use crate::segment::{OpenError, Segment};
 use crate::seqlock::{Cell, Cells, Ring};
@@ -181,19 +180,6 @@ impl Shared {
     #[inline]
     pub(crate) fn ring(&self) -> Ring<'_, MappedCells<'_>> {
         Ring { latest: self.segment.hot(HOT.latest), cells: MappedCells { shared: self } }
-    }
-
-    /// Has the lines of a small cell fetched that the next publish will write. A reader that spins
-    /// then waits for one line to change hands, not for three in a row.
-    #[inline]
-    pub(crate) fn expect_frame(&self, count: u64) {
-        if !self.layout.inline {
-            return;
-        }
-        let cell = self.cell_at((count % self.layout.cells as u64) as usize);
-        for line in (0..self.layout.cell_stride).step_by(CELL_LEN) {
-            copy::expect_write(self.segment.region().bytes(cell + line, CELL_LEN));
-        }
     }
 
     /// Offset of a cell's header in the segment.

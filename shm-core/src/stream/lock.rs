@@ -25,6 +25,9 @@ impl Shared {
         if self.segment.access() != Access::Full {
             return Err(LockError::ReadOnly { name: name() });
         }
+        if self.is_retired() {
+            return Err(LockError::Stale { name: name() });
+        }
         let begun = Instant::now();
         let locks = self.segment.backing().locks();
         let mut failure = None;
@@ -39,7 +42,7 @@ impl Shared {
         }
         let taken_in = generation();
         match waited {
-            Waited::Ready if self.segment.is_retired() => {
+            Waited::Ready if self.is_retired() => {
                 self.unlock_writer(taken_in);
                 Err(LockError::Stale { name: name() })
             }

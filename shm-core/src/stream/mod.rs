@@ -31,6 +31,7 @@ use crate::segment::{CreateError, OpenError, Role, Segment, UnlinkError};
 use crate::tensor::TensorDesc;
 use layout::{Layout, STREAM_KIND};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A handle on a stream: create or open it, then take a [`Writer`] or [`Reader`]s from it.
 ///
@@ -63,6 +64,28 @@ pub struct Stream {
 pub(crate) struct Shared {
     pub(crate) segment: Segment,
     pub(crate) layout: Layout,
+    /// Set by a waiter that found the file without a name, though nobody has said so.
+    nameless: AtomicBool,
+}
+
+impl Shared {
+    fn new(segment: Segment, layout: Layout) -> Arc<Shared> {
+        Arc::new(Shared { segment, layout, nameless: AtomicBool::new(false) })
+    }
+
+    /// True once the stream was unlinked or replaced, as far as this handle knows.
+    #[inline]
+    pub(crate) fn is_retired(&self) -> bool {
+        self.segment.is_retired() || self.nameless.load(Ordering::Relaxed)
+    }
+
+    /// Asks the system whether the file still has a name, which costs a call: for waiters, in case
+    /// it was removed by something that tells nobody.
+    pub(crate) fn look_for_name(&self) {
+        if !self.segment.backing().is_linked() {
+            self.nameless.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Stream {
@@ -136,12 +159,11 @@ impl Stream {
 
     fn from_segment(segment: Segment) -> Result<Stream, OpenError> {
         let layout = Layout::from_segment(&segment)?;
-        Ok(Stream { shared: Arc::new(Shared { segment, layout }) })
+        Ok(Stream { shared: Shared::new(segment, layout) })
     }
 
     fn from_new(segment: Segment, config: &StreamConfig) -> Result<Stream, CreateError> {
-        let layout = config.layout().clone();
-        Ok(Stream { shared: Arc::new(Shared { segment, layout }) })
+        Ok(Stream { shared: Shared::new(segment, config.layout().clone()) })
     }
 
     /// Takes the writer lock and becomes the stream's only writer until the result is dropped.
@@ -221,7 +243,7 @@ impl Stream {
 
     /// True once the stream was unlinked or replaced.
     pub fn is_retired(&self) -> bool {
-        self.shared.segment.is_retired()
+        self.shared.is_retired()
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {

@@ -45,12 +45,12 @@ impl Shared {
         if !spin.is_zero() && self.spin(deadline.slice(spin), &mut ready) {
             return Waited::Ready;
         }
-        let (mut armed, mut linked) = (None, true);
+        let mut armed = None;
         loop {
             if ready() {
                 return Waited::Ready;
             }
-            if !linked || self.segment.is_retired() {
+            if self.is_retired() {
                 return Waited::Retired;
             }
             let nap = deadline.slice(recheck);
@@ -65,7 +65,7 @@ impl Shared {
                     return Waited::Ready;
                 }
                 parker.park(event.word, epoch, nap);
-                linked = self.segment.backing().is_linked();
+                self.look_for_name();
                 continue;
             }
             let before = armed;
@@ -73,9 +73,8 @@ impl Shared {
                 return Waited::Ready;
             }
             if before == armed {
-                // A whole nap passed without a ring: perhaps whoever took the name away was killed
-                // before it could tell.
-                linked = self.segment.backing().is_linked();
+                // A whole nap passed without a ring.
+                self.look_for_name();
             }
         }
     }
@@ -90,7 +89,7 @@ impl Shared {
                 }
                 core::hint::spin_loop();
             }
-            if self.segment.is_retired() || Instant::now() >= end {
+            if self.is_retired() || Instant::now() >= end {
                 return false;
             }
         }

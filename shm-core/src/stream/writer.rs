@@ -8,6 +8,7 @@ use super::error::{LockError, PublishError};
 use super::frame::FrameTag;
 use super::layout::HOT;
 use crate::clock::WallClock;
+use crate::copy::CopyPath;
 use crate::deadline::Deadline;
 use crate::dtype::Element;
 use crate::fault;
@@ -40,13 +41,16 @@ pub struct Writer {
     generation: u64,
     next: u64,
     clock: WallClock,
+    /// `None`: the size decides.
+    path: Option<CopyPath>,
 }
 
 impl Writer {
     pub(crate) fn lock(shared: Arc<Shared>, deadline: Deadline) -> Result<Writer, LockError> {
         let generation = shared.lock_writer(deadline)?;
         // From here on, dropping the writer unlocks.
-        let mut writer = Writer { shared, generation, next: 1, clock: WallClock::default() };
+        let mut writer =
+            Writer { shared, generation, next: 1, clock: WallClock::default(), path: None };
         let shared = &*writer.shared;
         let before = shared.ring().newest();
         let newest = shared.ring().recover();
@@ -121,6 +125,23 @@ impl Writer {
         Ok(FrameMut { writer: self, writing: Some(writing) })
     }
 
+    /// Chooses how frames are copied in; `None`, the default, lets the size decide.
+    ///
+    /// The default is the fastest copy for a writer whose reader shares its caches. Where the reader
+    /// runs on a distant core, frames of some ten kilobytes to some megabytes arrive sooner through
+    /// [`CopyPath::NonTemporal`], because no line has to be taken back from that core's cache first.
+    /// `cargo xtask bench stream` measures both.
+    ///
+    /// # Errors
+    /// [`PublishError::CopyPath`] if this machine cannot copy that way; nothing changes then.
+    pub fn set_copy_path(&mut self, path: Option<CopyPath>) -> Result<(), PublishError> {
+        if let Some(path) = path.filter(|path| !path.available()) {
+            return Err(PublishError::CopyPath { path });
+        }
+        self.path = path;
+        Ok(())
+    }
+
     /// Dtype and shape of every frame.
     pub fn desc(&self) -> &TensorDesc {
         &self.shared.layout.desc
@@ -134,7 +155,7 @@ impl Writer {
     #[inline]
     fn publish_checked(&mut self, data: &[u8], tag: FrameTag) -> Result<u64, PublishError> {
         let writing = self.begin()?;
-        self.shared.fill(writing.index, data);
+        self.shared.fill(writing.index, data, self.path);
         fault::hit("publish.copied");
         Ok(self.finish(writing, tag))
     }
@@ -145,7 +166,7 @@ impl Writer {
         if self.generation != generation() {
             return Err(PublishError::Forked { name: self.name().to_owned() });
         }
-        if shared.segment.is_retired() {
+        if shared.is_retired() {
             return Err(PublishError::Stale { name: self.name().to_owned() });
         }
         fault::hit("publish.begin");
@@ -175,7 +196,6 @@ impl Writer {
         shared.segment.wake_event().ring(shared.segment.backing().parker());
         fault::hit("publish.woken");
         self.next = count.wrapping_add(1);
-        shared.expect_frame(self.next);
         count
     }
 

@@ -147,13 +147,14 @@ fn replace(fd: i32) {
         fresh = unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) };
     }
     if fresh != -1 {
+        // Attached before the inherited description goes, and with it the parent's attachment.
+        ofd::share_after_fork(fresh, PRESENCE);
         // SAFETY: two open descriptors; `dup3` closes the inherited one and with it this child's
         // share in the parent's locks.
         unsafe {
             libc::dup3(fresh, fd, libc::O_CLOEXEC);
             libc::close(fresh);
         }
-        ofd::share_after_fork(fd, PRESENCE);
     }
 }
 

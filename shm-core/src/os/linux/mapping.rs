@@ -114,20 +114,34 @@ pub(crate) fn attach(name: &str, access: Access) -> Result<LinuxBacking, Errno> 
 }
 
 impl LinuxBacking {
-    /// Maps `len` bytes; with [`Access::Attached`] only `control` is writable.
+    /// Maps `len` bytes of the file, which still has the name `name`; with [`Access::Attached`] only
+    /// `control` is writable. [`Errno::STALE`] if the name leads to another file, or to none, by now.
+    ///
+    /// A mapping keeps its open file description alive, and with it the description's locks: in a
+    /// forked child they would outlive the parent. So the pages come from a description of their own,
+    /// which never holds a lock.
     pub(crate) fn map(
         &self,
+        name: &str,
         len: usize,
         access: Access,
         control: Range<usize>,
     ) -> io::Result<Region> {
+        let file = match directory::open(name, access != Access::ReadOnly) {
+            Err(Errno::NOENT) => return Err(Errno::STALE.into()),
+            outcome => outcome?,
+        };
+        let found = directory::identify(&file)?;
+        if (found.device, found.inode) != (self.identity.device, self.identity.inode) {
+            return Err(Errno::STALE.into());
+        }
         let protection = match access {
             Access::Full => ProtFlags::READ | ProtFlags::WRITE,
             Access::Attached | Access::ReadOnly => ProtFlags::READ,
         };
         // SAFETY: a new mapping at an address of the kernel's choice.
         let base = unsafe {
-            rustix::mm::mmap(ptr::null_mut(), len, protection, MapFlags::SHARED, &*self.file, 0)?
+            rustix::mm::mmap(ptr::null_mut(), len, protection, MapFlags::SHARED, &file, 0)?
         };
         let base = NonNull::new(base.cast::<u8>()).ok_or_else(io::Error::last_os_error)?;
         let pages = Box::new(MappedPages { base, len });
