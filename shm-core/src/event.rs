@@ -132,3 +132,6 @@ impl Event<'_> {
 
 #[cfg(all(test, loom))]
 mod tests;
+
+#[cfg(all(test, not(loom)))]
+mod repair;

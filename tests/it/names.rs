@@ -1,7 +1,10 @@
 //! Death while a name is given or taken away: it leads to nothing or to a finished stream.
 
 use crate::rig::{Rig, SIGKILL};
-use shm_core::{CreateError, Deadline, OpenError, Reader, Stream, StreamConfig};
+use shm_core::{
+    CreateError, Deadline, LockError, OpenError, PublishError, ReadError, Reader, Stream,
+    StreamConfig,
+};
 use shm_tests::{Scene, leftovers};
 
 fn config() -> StreamConfig {
@@ -82,6 +85,28 @@ fn a_creator_that_replaces_may_die() {
         }
         scene.sweep_drafts();
     }
+}
+
+#[test]
+fn a_busy_writer_sees_an_interrupted_unlink() {
+    let scene = Scene::new("interrupted unlink");
+    let name = scene.name("busy");
+    let stream = Stream::create(&name, &config()).unwrap();
+    let mut writer = stream.writer(Deadline::NOW).unwrap();
+    let mut reader = Reader::open(&name).unwrap();
+    writer.publish(&[1_u64; 8]).unwrap();
+    let mut unlinker = scene.peer();
+    unlinker.ask("arm unlink.removed kill 1").unwrap();
+    unlinker.send(&format!("unlink {name}"));
+    assert_eq!(unlinker.ended_by(), SIGKILL);
+    let refused = writer.publish(&[2_u64; 8]);
+    assert!(matches!(refused, Err(PublishError::Stale { .. })), "{refused:?}");
+    drop(writer);
+    let refused = stream.writer(Deadline::NOW).map(drop);
+    assert!(matches!(refused, Err(LockError::Stale { .. })), "{refused:?}");
+    assert_eq!(reader.read::<u64>().unwrap().data, [1; 8], "the last frame is not lost");
+    let refused = reader.read::<u64>();
+    assert!(matches!(refused, Err(ReadError::Stale { .. })), "{refused:?}");
 }
 
 #[test]
