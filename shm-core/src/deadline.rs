@@ -60,6 +60,15 @@ impl Deadline {
     pub(crate) fn slice(&self, cap: Duration) -> Duration {
         self.remaining().map_or(cap, |left| left.min(cap))
     }
+
+    /// Time left at `now`, but at most `cap`: for who has just read the clock.
+    pub(crate) fn slice_at(&self, now: Instant, cap: Duration) -> Duration {
+        match self.0 {
+            Kind::Now => Duration::ZERO,
+            Kind::At(instant) => instant.saturating_duration_since(now).min(cap),
+            Kind::Never => cap,
+        }
+    }
 }
 
 impl From<Duration> for Deadline {

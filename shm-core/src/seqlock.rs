@@ -6,18 +6,22 @@
 //! ```text
 //!  latest = 7          cell 0      cell 1      cell 2          K = 3, count n lives in cell n mod K
 //!  ───────────▶      ┌────────┐  ┌────────┐  ┌────────┐
-//!                    │ seq 12 │  │ seq 14 │  │ seq 13 │   even: stable, odd: being written
-//!                    │ n = 6  │  │ n = 7  │  │ (n = 8)│
+//!                    │ seq 14 │  │ seq 16 │  │ seq 17 │   2n + 2: frame n is complete
+//!                    │ n = 6  │  │ n = 7  │  │ (n = 8)│   2n + 1: frame n is being written
 //!                    └────────┘  └────────┘  └────────┘
 //! ```
 //!
 //! | step | writer (holds the writer lock)             | reader                                   |
 //! |------|--------------------------------------------|------------------------------------------|
 //! | 1    | pick cell `(latest + 1) mod K`             | `n = latest` (Acquire)                   |
-//! | 2    | `seq` := odd, then fence(Release)          | `s = seq` of cell `n mod K` (Acquire)    |
-//! | 3    | header fields and payload (Relaxed)        | odd `s`: overwritten, start again        |
-//! | 4    | `seq` := even (Release)                    | header fields and payload (Relaxed)      |
-//! | 5    | `latest` := n (Release)                    | fence(Acquire), `seq` still `s`, count n |
+//! | 2    | `seq` := 2n + 1, then fence(Release)       | `seq` of cell `n mod K` (Acquire)        |
+//! | 3    | header fields and payload (Relaxed)        | not 2n + 2: overwritten, start again     |
+//! | 4    | `seq` := 2n + 2 (Release)                  | header fields and payload (Relaxed)      |
+//! | 5    | `latest` := n (Release)                    | fence(Acquire), `seq` still 2n + 2       |
+//!
+//! The sequence follows from the count, so it says *which* frame a cell holds, every value is stored
+//! once in the life of a stream, and the writer never loads a line that readers have: such a load
+//! would fetch the line back from the reader's cache before every frame.
 //!
 //! The fences are those of H.-J. Boehm, "Can seqlocks get along with programming language memory
 //! models?", MSPC 2012: the release fence keeps payload stores below the odd mark, the acquire
@@ -32,13 +36,12 @@ use crate::sync::{AtomicU64, Mutation, Ordering, fence, mutated};
 #[derive(Debug, Default)]
 pub(crate) struct Cell {
     pub(crate) sequence: AtomicU64,
-    pub(crate) count: AtomicU64,
     pub(crate) frame_id: AtomicU64,
     pub(crate) written_mono_ns: AtomicU64,
     pub(crate) written_wall_ns: AtomicU64,
     pub(crate) acquired_wall_ns: AtomicU64,
     pub(crate) byte_len: AtomicU64,
-    pub(crate) reserved: AtomicU64,
+    pub(crate) reserved: [AtomicU64; 2],
 }
 
 #[cfg(not(loom))]
@@ -77,13 +80,13 @@ pub(crate) struct Ring<'a, C> {
     pub(crate) cells: C,
 }
 
-/// A cell that is being written: its sequence is odd until [`Ring::seal`] or [`Ring::abort`].
+/// A cell that is being written: unreadable until [`Ring::seal`]. A writer that gives up leaves it so,
+/// and writes the same frame again.
 #[derive(Debug)]
-#[must_use = "a cell stays unreadable until it is committed or aborted"]
+#[must_use = "a cell stays unreadable until it is sealed"]
 pub(crate) struct Writing {
     pub(crate) index: usize,
     pub(crate) count: u64,
-    even: u64,
 }
 
 /// A cell that was stable when looked at; good for nothing until [`Ring::validate`] says so.
@@ -92,6 +95,18 @@ pub(crate) struct Stamp {
     pub(crate) index: usize,
     pub(crate) header: CellHeader,
     sequence: u64,
+}
+
+/// What the sequence of a cell says while frame `count` is being written.
+#[inline]
+const fn unfinished(count: u64) -> u64 {
+    count.wrapping_mul(2).wrapping_add(1)
+}
+
+/// What the sequence of a cell says once it holds frame `count`.
+#[inline]
+const fn complete(count: u64) -> u64 {
+    count.wrapping_mul(2).wrapping_add(2)
 }
 
 /// What a first look at a frame found.
@@ -124,23 +139,19 @@ impl<C: Cells> Ring<'_, C> {
             true => self.index_of(count - 1),
             false => self.index_of(count),
         };
-        let sequence = &self.cells.cell(index).sequence;
-        // A dead or aborted writer may have left the word odd; the next odd value is still new.
-        let odd = (sequence.load(Ordering::Relaxed) | 1).wrapping_add(2);
-        sequence.store(odd, Ordering::Relaxed);
+        self.cells.cell(index).sequence.store(unfinished(count), Ordering::Relaxed);
         // SYNC: odd mark. Pairs with the Acquire fence in `validate`: a reader that sees any store
         // below this line also sees the odd mark when it looks again.
         if !mutated(Mutation::OddFence) {
             fence(Ordering::Release);
         }
-        Writing { index, count, even: odd.wrapping_add(1) }
+        Writing { index, count }
     }
 
     /// First half of publishing: the cell is stable, but not yet the newest.
     #[inline]
     pub(crate) fn seal(&self, writing: &Writing, header: CellHeader) {
         let cell = self.cells.cell(writing.index);
-        cell.count.store(writing.count, Ordering::Relaxed);
         cell.frame_id.store(header.frame_id, Ordering::Relaxed);
         cell.written_mono_ns.store(header.written_mono_ns, Ordering::Relaxed);
         cell.written_wall_ns.store(header.written_wall_ns, Ordering::Relaxed);
@@ -151,7 +162,7 @@ impl<C: Cells> Ring<'_, C> {
             false => Ordering::Release,
         };
         // SYNC: even mark. Pairs with the Acquire load in `look`.
-        cell.sequence.store(writing.even, order);
+        cell.sequence.store(complete(writing.count), order);
     }
 
     /// Second half of publishing: the frame is the newest.
@@ -165,22 +176,14 @@ impl<C: Cells> Ring<'_, C> {
         self.latest.store(count, order);
     }
 
-    /// Gives the cell up: it is stable again, and holds no frame.
-    pub(crate) fn abort(&self, writing: Writing) {
-        let cell = self.cells.cell(writing.index);
-        cell.count.store(0, Ordering::Relaxed);
-        cell.sequence.store(writing.even, Ordering::Release);
-    }
-
     /// What a new writer does first: a frame that its dead predecessor completed, but had no time
     /// to hand over, is handed over now. Returns the count of the newest frame.
     pub(crate) fn recover(&self) -> u64 {
         let newest = self.newest();
         let next = newest.wrapping_add(1);
         let cell = self.cells.cell(self.index_of(next));
-        let complete = cell.sequence.load(Ordering::Acquire) & 1 == 0
-            && cell.count.load(Ordering::Relaxed) == next;
-        if !complete {
+        // SYNC: even mark. Pairs with the Release store in `seal`.
+        if cell.sequence.load(Ordering::Acquire) != complete(next) {
             return newest;
         }
         self.hand_over(next);
@@ -195,15 +198,18 @@ impl<C: Cells> Ring<'_, C> {
         // SYNC: even mark. Pairs with the Release store in `seal`.
         let sequence = cell.sequence.load(Ordering::Acquire);
         let header = CellHeader {
-            count: cell.count.load(Ordering::Relaxed),
+            count,
             frame_id: cell.frame_id.load(Ordering::Relaxed),
             written_mono_ns: cell.written_mono_ns.load(Ordering::Relaxed),
             written_wall_ns: cell.written_wall_ns.load(Ordering::Relaxed),
             acquired_wall_ns: cell.acquired_wall_ns.load(Ordering::Relaxed),
             byte_len: cell.byte_len.load(Ordering::Relaxed),
         };
-        let wanted = header.count == count || mutated(Mutation::CountCheck);
-        if sequence & 1 == 1 || !wanted {
+        let wanted = match mutated(Mutation::CountCheck) {
+            true => sequence.is_multiple_of(2),
+            false => sequence == complete(count),
+        };
+        if !wanted {
             return Look::Overwritten;
         }
         Look::Stable(Stamp { index, header, sequence })

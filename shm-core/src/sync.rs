@@ -22,7 +22,7 @@ pub(crate) enum Mutation {
     EvenRelease,
     /// Store `latest` without release.
     LatestRelease,
-    /// Accept a cell whose count is not the one that was looked for.
+    /// Accept a cell that holds another frame than the one that was looked for.
     CountCheck,
     /// Write into the cell that `latest` names.
     ReuseLatest,

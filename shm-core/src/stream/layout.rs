@@ -19,23 +19,23 @@ const INLINE_MAX: usize = 256;
 const INLINE_TOTAL: usize = 3072;
 const CELL_LEN: usize = size_of::<Cell>();
 
-/// Offsets in the hot part: one line that changes with every frame, one that changes with every
-/// writer, then the cells.
+/// Offsets in the hot part: a line that changes with every writer (and holds the retired flag), a
+/// line that changes with every frame and that the writer never loads, then the cells.
 pub(crate) struct HotOffsets {
-    pub(crate) latest: usize,
     pub(crate) writer_pid: usize,
     pub(crate) writer_since: usize,
     pub(crate) writers: usize,
     pub(crate) aborted: usize,
+    pub(crate) latest: usize,
     cells: usize,
 }
 
 pub(crate) const HOT: HotOffsets = HotOffsets {
-    latest: 8,
-    writer_pid: 64,
-    writer_since: 72,
-    writers: 80,
-    aborted: 88,
+    writer_pid: 8,
+    writer_since: 16,
+    writers: 24,
+    aborted: 32,
+    latest: 64,
     cells: 128,
 };
 

@@ -42,7 +42,9 @@ impl Shared {
         if ready() {
             return Waited::Ready;
         }
-        if !spin.is_zero() && self.spin(deadline.slice(spin), &mut ready) {
+        let begun = Instant::now();
+        let spinning = deadline.slice_at(begun, spin);
+        if !spinning.is_zero() && self.spin(begun + spinning, &mut ready) {
             return Waited::Ready;
         }
         let mut armed = None;
@@ -80,8 +82,7 @@ impl Shared {
     }
 
     #[inline]
-    fn spin(&self, limit: Duration, ready: &mut impl FnMut() -> bool) -> bool {
-        let end = Instant::now() + limit;
+    fn spin(&self, end: Instant, ready: &mut impl FnMut() -> bool) -> bool {
         loop {
             for _ in 0..LOOKS {
                 if ready() {

@@ -199,8 +199,8 @@ impl Writer {
         count
     }
 
-    fn abort(&mut self, writing: Writing) {
-        self.shared.ring().abort(writing);
+    /// The cell stays unreadable; the next frame takes it again.
+    fn give_up(&mut self, _unfinished: Writing) {
         self.shared.segment.hot(HOT.aborted).fetch_add(1, Ordering::Relaxed);
     }
 
@@ -274,7 +274,7 @@ impl FrameMut<'_> {
 impl Drop for FrameMut<'_> {
     fn drop(&mut self) {
         if let Some(writing) = self.writing.take() {
-            self.writer.abort(writing);
+            self.writer.give_up(writing);
         }
     }
 }

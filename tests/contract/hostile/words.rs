@@ -151,16 +151,6 @@ fn the_sequence_of_the_next_cell() {
 }
 
 #[test]
-fn the_count_of_the_newest_cell() {
-    attack("count", |file| file.cell(0, cell::COUNT));
-}
-
-#[test]
-fn the_count_of_the_next_cell() {
-    attack("next-count", |file| file.cell(1, cell::COUNT));
-}
-
-#[test]
 fn the_length_of_the_newest_frame() {
     attack("byte-len", |file| file.cell(0, cell::BYTE_LEN));
 }

@@ -59,21 +59,20 @@ pub(crate) mod header {
 /// Offsets in the hot part.
 pub(crate) mod hot {
     pub(crate) const RETIRED: u64 = 0;
-    pub(crate) const LATEST: u64 = 8;
-    pub(crate) const WRITER_PID: u64 = 64;
-    pub(crate) const WRITER_SINCE: u64 = 72;
-    pub(crate) const WRITERS: u64 = 80;
-    pub(crate) const ABORTED: u64 = 88;
+    pub(crate) const WRITER_PID: u64 = 8;
+    pub(crate) const WRITER_SINCE: u64 = 16;
+    pub(crate) const WRITERS: u64 = 24;
+    pub(crate) const ABORTED: u64 = 32;
+    pub(crate) const LATEST: u64 = 64;
     pub(crate) const CELLS: u64 = 128;
 }
 
 /// Offsets in a cell header; headers of payloads above 256 bytes are 64 bytes apart.
 pub(crate) mod cell {
     pub(crate) const SEQUENCE: u64 = 0;
-    pub(crate) const COUNT: u64 = 8;
-    pub(crate) const FRAME_ID: u64 = 16;
-    pub(crate) const WRITTEN_MONO: u64 = 24;
-    pub(crate) const BYTE_LEN: u64 = 48;
+    pub(crate) const FRAME_ID: u64 = 8;
+    pub(crate) const WRITTEN_MONO: u64 = 16;
+    pub(crate) const BYTE_LEN: u64 = 40;
     pub(crate) const LEN: u64 = 64;
 }
 
