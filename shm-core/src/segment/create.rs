@@ -6,7 +6,7 @@
 use super::counter::{self, CounterSpec};
 use super::error::CreateError;
 use super::header::{ABI, Extent, MAGIC, SegmentHeader, padded};
-use super::{CONTROL_LEN, Segment};
+use super::{CONTROL_LEN, PAYLOAD_ALIGN, Segment};
 use crate::clock;
 use crate::name::SegmentName;
 use crate::os::{Access, Backing, Region, heap};
@@ -78,18 +78,20 @@ impl Plan {
         header.fixed_len = fixed.len() as u64;
         header.hot_offset = hot_offset as u64;
         header.hot_len = spec.hot_len as u64;
-        let page = page_size();
-        let control = hot_offset
+        let payload = hot_offset
             .checked_add(spec.hot_len)
-            .and_then(|end| end.checked_next_multiple_of(page))
+            .and_then(|end| end.checked_next_multiple_of(PAYLOAD_ALIGN))
+            .ok_or_else(too_large)?;
+        header.payload_offset = payload as u64;
+        header.payload_len = spec.payload_len as u64;
+        let control = payload
+            .checked_add(spec.payload_len)
+            .and_then(|end| end.checked_next_multiple_of(page_size()))
             .ok_or_else(too_large)?;
         header.control_offset = control as u64;
         header.control_len = CONTROL_LEN as u64;
-        let payload = (control + CONTROL_LEN).next_multiple_of(page);
-        header.payload_offset = payload as u64;
-        header.payload_len = spec.payload_len as u64;
-        let total = payload
-            .checked_add(spec.payload_len)
+        let total = control
+            .checked_add(CONTROL_LEN)
             .filter(|&total| total <= isize::MAX as usize)
             .ok_or_else(too_large)?;
         header.total_len = total as u64;

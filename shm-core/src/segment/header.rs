@@ -4,8 +4,8 @@
 //! the length of the file, and never read again: geometry that changes under a reader's feet
 //! changes nothing.
 
-use super::CONTROL_LEN;
 use super::error::OpenError;
+use super::{CONTROL_LEN, PAYLOAD_ALIGN};
 use bytemuck::{Pod, Zeroable};
 use core::mem::offset_of;
 use xxhash_rust::xxh3::xxh3_64;
@@ -166,8 +166,8 @@ impl SegmentHeader {
         let mut start = header.fixed_len;
         for (field, offset, len, align) in [
             ("hot_offset", header.hot_offset, header.hot_len, 64),
+            ("payload_offset", header.payload_offset, header.payload_len, PAYLOAD_ALIGN as u64),
             ("control_offset", header.control_offset, header.control_len, header.page_size.into()),
-            ("payload_offset", header.payload_offset, header.payload_len, header.page_size.into()),
         ] {
             let end = offset.checked_add(len).filter(|&end| end <= header.total_len);
             let (true, true, Some(end)) = (offset >= start, offset.is_multiple_of(align), end)

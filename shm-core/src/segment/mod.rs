@@ -1,15 +1,18 @@
 //! Named runs of shared pages that describe themselves.
 //!
 //! ```text
-//!  0          fixed_len     hot_offset              control_offset        payload_offset
-//!  ├───────────────┬────────────┬───────────────────────┬─────────────────────┬──────────────┐
-//!  │ header, name, │            │ retired flag, cells,  │ wake-up words,      │              │
-//!  │ geometry,     │            │ counters, payloads up │ participants        │ payload      │
-//!  │ counter table │            │ to some hundred bytes │                     │              │
-//!  ├───────────────┴────────────┴───────────────────────┼─────────────────────┼──────────────┤
-//!  │ readers: read-only                                 │ readers: writable   │ read-only    │
-//!  └────────────────────────────────────────────────────┴─────────────────────┴──────────────┘
+//!  0          fixed_len     hot_offset       payload_offset             control_offset
+//!  ├───────────────┬────────────┬──────────────────┬────────────────────────┬─────────────────────┐
+//!  │ header, name, │            │ retired flag,    │                        │ wake-up words,      │
+//!  │ geometry,     │            │ counters, cells, │ payload                │ participants        │
+//!  │ counter table │            │ small payloads   │                        │ (a page of its own) │
+//!  ├───────────────┴────────────┴──────────────────┴────────────────────────┼─────────────────────┤
+//!  │ readers: read-only                                                     │ readers: writable   │
+//!  └────────────────────────────────────────────────────────────────────────┴─────────────────────┘
 //! ```
+//!
+//! The payload follows directly, and the one page that readers may write comes last: a segment costs
+//! its payload and about two pages.
 //!
 //! Upholds invariants 1, 2, 4, 6 and 9. On Linux a segment is built as a draft under a name that
 //! nobody opens, and gets its own name, in one step, when it is complete: openers see nothing or a
@@ -46,6 +49,9 @@ use std::time::Duration;
 
 /// Bytes of the control page that belong to the segment layer; the kind's own words follow.
 pub(crate) const CONTROL_LEN: usize = 4096;
+
+/// Payloads begin at a multiple of a cache line.
+pub(crate) const PAYLOAD_ALIGN: usize = 64;
 
 /// States of the name, as the word at [`offset::RETIRED`] tells them.
 const LIVE: u64 = 0;

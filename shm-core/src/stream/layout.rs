@@ -2,12 +2,12 @@
 //!
 //! Upholds invariant 2. Cell headers are 64 bytes; a payload of up to 256 bytes follows its header
 //! directly, in the same or the next cache line, and needs no page of its own. Larger payloads lie in
-//! the payload part, aligned to 64 bytes, and to pages above 4 KiB.
+//! the payload part, aligned to 64 bytes.
 
 use super::Shared;
 use super::config::{ConfigError, MAX_CELLS};
 use crate::dtype::Dtype;
-use crate::segment::{OpenError, Segment};
+use crate::segment::{OpenError, PAYLOAD_ALIGN, Segment};
 use crate::seqlock::{Cell, Cells, Ring};
 use crate::tensor::{MAX_DIMS, TensorDesc};
 use bytemuck::{Pod, Zeroable};
@@ -71,8 +71,7 @@ impl Layout {
         }
         let frame = desc.byte_len();
         let too_large = || ConfigError::TooLarge { cells, frame };
-        let align = if frame > 4096 { 4096 } else { 64 };
-        let padded = frame.checked_next_multiple_of(align).ok_or_else(too_large)?;
+        let padded = frame.checked_next_multiple_of(PAYLOAD_ALIGN).ok_or_else(too_large)?;
         let inline = frame <= INLINE_MAX && cells * (CELL_LEN + padded) <= INLINE_TOTAL;
         let payload_stride = if inline { CELL_LEN + padded } else { padded };
         let cell_stride = if inline { payload_stride } else { CELL_LEN };
@@ -213,7 +212,7 @@ mod tests {
         assert_eq!(layout(64, 3).cell_stride, 128);
         assert!(layout(64, 3).hot_len() < 4096 - 512);
         assert_eq!(layout(4096, 3).payload_len(), 3 * 4096);
-        assert_eq!(layout(4097, 3).payload_len(), 2 * 8192 + 4097);
+        assert_eq!(layout(4097, 3).payload_len(), 2 * 4160 + 4097);
     }
 
     #[test]
