@@ -20,6 +20,11 @@
 //! The commands that a peer understands are listed at [`serve`]. The kill rounds of the suite and of
 //! the program `shm-crash` are in [`rounds`].
 
+// The workspace README's example runs with the doctests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+mod readme {}
+
 mod failure;
 mod leftovers;
 mod payload;
