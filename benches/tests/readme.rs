@@ -30,7 +30,9 @@ fn table(run: &Value) -> String {
         text(&machine["kernel"]),
         text(&header["rustc"]).split(" (").next().unwrap_or_default(),
     );
-    lines.push_str("| row | p50 | p99 | max | limit, same run | of limit | iceoryx2 | of iceoryx2 |\n");
+    lines.push_str(
+        "| row | p50 | p99 | max | limit, same run | of limit | iceoryx2 | of iceoryx2 |\n",
+    );
     lines.push_str("|---|--:|--:|--:|--:|--:|--:|--:|\n");
     for row in run["rows"].as_array().expect("rows") {
         let name = text(&row["name"]);
