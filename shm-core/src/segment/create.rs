@@ -111,24 +111,8 @@ impl Plan {
         region.word64(0).store(MAGIC, Ordering::Release);
     }
 
-    pub(super) fn into_segment(
-        self,
-        spec: SegmentSpec,
-        region: Region,
-        backing: Arc<dyn Backing>,
-    ) -> Segment {
-        let mut segment = Segment {
-            participation: None,
-            name: self.name.text().to_owned(),
-            header: self.header,
-            geometry: spec.geometry,
-            metadata: spec.metadata,
-            access: Access::Full,
-            region,
-            backing,
-        };
-        segment.take_part();
-        segment
+    pub(super) fn into_segment(self, region: Region, backing: Arc<dyn Backing>) -> Segment {
+        Segment::assemble(&self.name, self.header, &self.fixed, Access::Full, region, backing)
     }
 }
 
@@ -153,7 +137,7 @@ impl Segment {
         let too_large = || CreateError::TooLarge { name: name.to_owned() };
         let (region, backing) = heap::create(plan.total_len()).ok_or_else(too_large)?;
         plan.write(&region);
-        Ok(plan.into_segment(spec, region, Arc::new(backing)))
+        Ok(plan.into_segment(region, Arc::new(backing)))
     }
 
     /// Creates a segment other processes can open.
@@ -199,7 +183,7 @@ mod linux {
             fault::hit("create.written");
             draft.publish(&plan, spec.replace)?;
             fault::hit("create.published");
-            Ok(plan.into_segment(spec, region, Arc::new(backing)))
+            Ok(plan.into_segment(region, Arc::new(backing)))
         }
     }
 

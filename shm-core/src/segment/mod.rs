@@ -41,10 +41,12 @@ pub(crate) use counter::CounterSpec;
 pub(crate) use create::{Lifetime, SegmentSpec};
 
 use crate::event::Event;
+use crate::name::SegmentName;
 use crate::os::{Access, Backing, Region};
 use crate::sync::{AtomicU64, Ordering};
 use header::SegmentHeader;
 use participants::Participation;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Bytes of the control page that belong to the segment layer; the kind's own words follow.
@@ -82,10 +84,33 @@ pub(crate) struct Segment {
     metadata: Vec<u8>,
     access: Access,
     region: Region,
-    backing: std::sync::Arc<dyn Backing>,
+    backing: Arc<dyn Backing>,
 }
 
 impl Segment {
+    /// A handle over parts that were checked or just made; it takes part at once.
+    fn assemble(
+        name: &SegmentName,
+        header: SegmentHeader,
+        fixed: &[u8],
+        access: Access,
+        region: Region,
+        backing: Arc<dyn Backing>,
+    ) -> Segment {
+        let mut segment = Segment {
+            participation: None,
+            name: name.text().to_owned(),
+            geometry: SegmentHeader::slice(fixed, header.geometry).to_vec(),
+            metadata: SegmentHeader::slice(fixed, header.metadata).to_vec(),
+            header,
+            access,
+            region,
+            backing,
+        };
+        segment.take_part();
+        segment
+    }
+
     /// The name as the creator gave it.
     pub(crate) fn name(&self) -> &str {
         &self.name

@@ -107,20 +107,10 @@ mod linux {
             Err(error) if Errno::from_io_error(&error) == Some(Errno::STALE) => return Ok(None),
             Err(source) => return Err(io_error(name, "map", source)),
         };
-        let mut segment = Segment {
-            participation: None,
-            name: name.text().to_owned(),
-            geometry: SegmentHeader::slice(&fixed, header.geometry).to_vec(),
-            metadata: SegmentHeader::slice(&fixed, header.metadata).to_vec(),
-            header,
-            access,
-            region,
-            backing: Arc::new(backing),
-        };
+        let segment = Segment::assemble(name, header, &fixed, access, region, Arc::new(backing));
         if segment.is_retired() {
             return Ok(None);
         }
-        segment.take_part();
         Ok(Some(segment))
     }
 

@@ -26,7 +26,7 @@ impl Segment {
             CreateError::Io { name, step, source }
         })?;
         plan.write(&region);
-        Ok(plan.into_segment(spec, region, Arc::new(backing)))
+        Ok(plan.into_segment(region, Arc::new(backing)))
     }
 
     /// Opens a segment of the portable backing.
@@ -63,20 +63,10 @@ impl Segment {
         backing
             .set_alarm(&region, alarm, false)
             .map_err(|source| io_error("attach to the wake-up event of", source))?;
-        let mut segment = Segment {
-            participation: None,
-            name: name.text().to_owned(),
-            geometry: SegmentHeader::slice(&fixed, header.geometry).to_vec(),
-            metadata: SegmentHeader::slice(&fixed, header.metadata).to_vec(),
-            header,
-            access,
-            region,
-            backing: Arc::new(backing),
-        };
+        let segment = Segment::assemble(&name, header, &fixed, access, region, Arc::new(backing));
         if segment.is_retired() {
             return Err(OpenError::NotFound { name: name.text().to_owned() });
         }
-        segment.take_part();
         Ok(segment)
     }
 

@@ -15,12 +15,13 @@ use crate::os::Access;
 use crate::segment::{OpenError, Role};
 use crate::seqlock::{Look, Stamp};
 use crate::tensor::TensorDesc;
+use crossbeam_utils::Backoff;
 use std::time::{Duration, Instant};
 
 /// A writer that laps a reader for this long without a break is reported.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Retries before the reader lets others run between them.
-const EAGER: u32 = 32;
+const EAGER: u32 = 8;
 
 /// Reads a stream. Every reader has its own place; any number of them cost the writer nothing.
 ///
@@ -318,10 +319,12 @@ impl Reader {
     /// The newest frame for which `use_it` ran between two looks that agree.
     #[inline]
     fn newest(&self, mut use_it: impl FnMut(&Shared, &Stamp)) -> Result<Stamp, ReadError> {
+        let backoff = Backoff::new();
         for _ in 0..EAGER {
             if let Some(stamp) = self.attempt(&mut use_it)? {
                 return Ok(stamp);
             }
+            backoff.spin();
         }
         self.newest_patiently(use_it)
     }
