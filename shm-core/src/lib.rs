@@ -87,11 +87,9 @@ pub use dtype::{Bool, Dtype, Element};
 #[cfg(not(loom))]
 pub use name::{MAX_NAME_BYTES, NameError};
 #[cfg(not(loom))]
-pub use os::Access;
-#[cfg(not(loom))]
 pub use segment::{
-    Counter, CounterValue, CreateError, GcReport, Holder, OpenError, Role, SegmentInfo,
-    UnlinkError, gc, list, stat, unlink,
+    CounterValue, CreateError, GcReport, Holder, OpenError, Role, SegmentInfo, UnlinkError, gc,
+    list, stat, unlink,
 };
 #[cfg(not(loom))]
 pub use stream::{

@@ -19,9 +19,10 @@
 //! | 4    | `seq` := 2n + 2 (Release)                  | header fields and payload (Relaxed)      |
 //! | 5    | `latest` := n (Release)                    | fence(Acquire), `seq` still 2n + 2       |
 //!
-//! The sequence follows from the count, so it says *which* frame a cell holds, every value is stored
-//! once in the life of a stream, and the writer never loads a line that readers have: such a load
-//! would fetch the line back from the reader's cache before every frame.
+//! The sequence follows from the count, so it says *which* frame a cell holds, and each complete value
+//! is stored once in the life of a stream (an unfinished one again, when a frame that was given up or
+//! lost with its writer is written anew; no reader accepts it). And a publish loads no line that
+//! readers have: such a load would fetch the line back from a reader's cache before every frame.
 //!
 //! The fences are those of H.-J. Boehm, "Can seqlocks get along with programming language memory
 //! models?", MSPC 2012: the release fence keeps payload stores below the odd mark, the acquire

@@ -13,14 +13,12 @@ pub(crate) struct CounterSpec {
     pub(crate) hot_offset: u64,
 }
 
-/// A counter of an existing segment.
+/// A counter of an existing segment, and where its word lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Counter {
-    /// What is counted, such as `frames`.
-    pub name: String,
-    /// In which unit, such as `frame` or `ns`.
-    pub unit: String,
-    pub(crate) offset: u64,
+pub(super) struct Counter {
+    pub(super) name: String,
+    pub(super) unit: String,
+    pub(super) offset: u64,
 }
 
 /// A counter and what it stood at.

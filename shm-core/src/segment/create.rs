@@ -214,6 +214,13 @@ mod linux {
 
         fn publish(&mut self, plan: &Plan, replace: bool) -> Result<(), CreateError> {
             let exists = || CreateError::Exists { name: plan.name.text().to_owned() };
+            let refused = |error| match replace {
+                true => CreateError::NotReplaceable {
+                    name: plan.name.text().to_owned(),
+                    source: Box::new(error),
+                },
+                false => exists(),
+            };
             for _ in 0..ATTEMPTS {
                 match directory::publish(&self.file, plan.name.file()) {
                     Ok(()) => {
@@ -226,11 +233,7 @@ mod linux {
                 let present = match unlink::Present::open(&plan.name) {
                     Ok(present) => present,
                     Err(error) if error.is_gone() => continue,
-                    Err(error) if replace => {
-                        let (name, source) = (plan.name.text().to_owned(), Box::new(error));
-                        return Err(CreateError::NotReplaceable { name, source });
-                    }
-                    Err(_) => return Err(exists()),
+                    Err(error) => return Err(refused(error)),
                 };
                 if !replace && !present.is_half_born() {
                     return Err(exists());
@@ -241,11 +244,7 @@ mod linux {
                         return Ok(());
                     }
                     Err(error) if error.is_gone() => {}
-                    Err(_) if !replace => return Err(exists()),
-                    Err(error) => {
-                        let (name, source) = (plan.name.text().to_owned(), Box::new(error));
-                        return Err(CreateError::NotReplaceable { name, source });
-                    }
+                    Err(error) => return Err(refused(error)),
                 }
             }
             Err(exists())

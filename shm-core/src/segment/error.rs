@@ -38,9 +38,9 @@ pub enum CreateError {
         /// Bytes that are free.
         have: u64,
     },
-    /// The total size does not fit the address space.
+    /// The total size does not fit the address space, or the memory of this process.
     #[error(
-        "segment '{name}' would be larger than this machine can address; ask for fewer or smaller frames"
+        "segment '{name}' would need more memory than this process can have; ask for fewer or smaller frames"
     )]
     TooLarge {
         /// The name as given.

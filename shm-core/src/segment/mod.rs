@@ -31,7 +31,7 @@ mod participants;
 mod portable;
 mod unlink;
 
-pub use counter::{Counter, CounterValue};
+pub use counter::CounterValue;
 pub use error::{CreateError, OpenError, UnlinkError};
 pub use gc::{GcReport, gc};
 pub use info::{Holder, Role, SegmentInfo, list, stat};

@@ -135,7 +135,7 @@ impl StreamConfig {
     }
 
     /// Replaces a stream of the same name, in one step: openers see the old one or the new one,
-    /// and whoever is attached to the old one is told (`Stale`).
+    /// and whoever is attached to the old one is told (`Stale`). Both need room for a moment.
     pub fn replace_existing(mut self, replace: bool) -> StreamConfig {
         self.replace = replace;
         self

@@ -20,7 +20,7 @@ const INLINE_TOTAL: usize = 3072;
 const CELL_LEN: usize = size_of::<Cell>();
 
 /// Offsets in the hot part: a line that changes with every writer (and holds the retired flag), a
-/// line that changes with every frame and that the writer never loads, then the cells.
+/// line that changes with every frame and that a publish never loads, then the cells.
 pub(crate) struct HotOffsets {
     pub(crate) writer_pid: usize,
     pub(crate) writer_since: usize,

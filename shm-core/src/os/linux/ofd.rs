@@ -1,7 +1,8 @@
 //! Open-file-description locks: byte-range locks that belong to one `open`, not to a process.
 //!
-//! Upholds invariant 3. The kernel drops them when the last descriptor of the description is
-//! closed, which it does for a killed process before anyone can observe it as gone; they hold
+//! Upholds invariant 3. The kernel drops them when the last descriptor of the description, and the
+//! last mapping made through it, is gone, which for a killed process it sees to; so nothing is ever
+//! mapped through a description that locks (see [`super::mapping`]). The locks hold
 //! across mount and pid namespaces because they belong to the inode. See fcntl(2),
 //! "Open file description locks". That a forked child shares its parent's description is dealt
 //! with in [`super::fork`].
