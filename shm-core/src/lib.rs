@@ -65,6 +65,7 @@ mod event;
 pub mod fault;
 #[cfg(all(not(loom), not(feature = "testing")))]
 mod fault;
+mod lock_word;
 #[cfg(not(loom))]
 mod name;
 #[cfg(not(loom))]
@@ -87,13 +88,15 @@ pub use dtype::{Bool, Dtype, Element};
 #[cfg(not(loom))]
 pub use name::{MAX_NAME_BYTES, NameError};
 #[cfg(not(loom))]
+pub use process::fork_generation;
+#[cfg(not(loom))]
 pub use segment::{
     CounterValue, CreateError, GcReport, Holder, OpenError, Role, SegmentInfo, UnlinkError, gc,
     list, stat, unlink,
 };
 #[cfg(not(loom))]
 pub use stream::{
-    AsyncReader, ConfigError, Frame, FrameInfo, FrameMut, FrameTag, LockError, LockHolder,
+    AsyncReader, ConfigError, Frame, FrameInfo, FrameMut, FrameTag, Loan, LockError, LockHolder,
     PublishError, ReadError, ReadFuture, Reader, Stream, StreamConfig, View, WriteError, Writer,
 };
 #[cfg(not(loom))]

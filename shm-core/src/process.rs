@@ -24,6 +24,13 @@ impl ProcessId {
     }
 }
 
+/// How many forks lie between the first process and this one: what was held or started in another
+/// generation belongs to an ancestor. Costs one load. 0 where `fork` is not watched.
+#[inline]
+pub fn fork_generation() -> u64 {
+    crate::os::generation()
+}
+
 /// Effective user id; 0 where the platform has none.
 pub(crate) fn uid() -> u32 {
     #[cfg(unix)]

@@ -1,7 +1,7 @@
 //! The only place that decides between the processor's atomics and loom's.
 //!
-//! Every lock-free protocol of this crate (see [`seqlock`](crate::seqlock) and
-//! [`event`](crate::event)) is written over *borrowed* atomics from here, so that the code that
+//! Every lock-free protocol of this crate (see [`seqlock`](crate::seqlock),
+//! [`event`](crate::event) and [`lock_word`](crate::lock_word)) is written over *borrowed* atomics from here, so that the code that
 //! runs over a mapping is the code that the model checker runs. Upholds invariant 1 (a peer may
 //! stop at any instruction) by making it checkable.
 
@@ -32,6 +32,12 @@ pub(crate) enum Mutation {
     EpochStill,
     /// The woken waiter forgets the others.
     DropChain,
+    /// Let go of a lock without release.
+    GiveBackRelaxed,
+    /// Take a lock without acquire.
+    TakeRelaxed,
+    /// Take over from a dead holder without looking whether somebody else was faster.
+    TakeOverBlindly,
 }
 
 #[cfg(not(loom))]

@@ -13,7 +13,7 @@ use xxhash_rust::xxh3::xxh3_64;
 /// First word of every segment: "shmcore" and a 1, little-endian.
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"shmcore1");
 /// Changes whenever any shared structure changes.
-pub(crate) const ABI: u32 = 1;
+pub(crate) const ABI: u32 = 2;
 /// The line that holds the retired flag.
 const HOT_MIN: u64 = 64;
 /// Longest immutable part that is believed.

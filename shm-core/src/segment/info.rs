@@ -129,7 +129,7 @@ mod platform {
             creator_pid: header.creator_pid,
             instance: header.instance,
             attached: held(locks::PRESENCE)?,
-            writer_locked: held(locks::WRITER)?,
+            writer_locked: is_writer_locked(&file, &header, held)?,
             holders: holders(&file, &header, held)?,
             counters: counters(&file, &fixed, &header, &identity),
         })
@@ -182,6 +182,19 @@ mod platform {
             }
         }
         Ok(found)
+    }
+
+    fn is_writer_locked(
+        file: &OwnedFd,
+        header: &SegmentHeader,
+        held: impl Fn(u64) -> Result<bool, OpenError>,
+    ) -> Result<bool, OpenError> {
+        match read_word(file, header.hot_offset + offset::WRITER as u64) {
+            None | Some(0) => Ok(false),
+            // A byte beyond what a file offset can say is nobody's.
+            Some(holder) if holder >= 1 << 47 => Ok(false),
+            Some(holder) => held(locks::HOLDER + holder),
+        }
     }
 
     fn counters(

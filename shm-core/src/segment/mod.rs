@@ -41,8 +41,9 @@ pub(crate) use counter::CounterSpec;
 pub(crate) use create::{Lifetime, SegmentSpec};
 
 use crate::event::Event;
+use crate::lock_word::LockWord;
 use crate::name::SegmentName;
-use crate::os::{Access, Backing, Region};
+use crate::os::{Access, Backing, Region, generation};
 use crate::sync::{AtomicU64, Ordering};
 use header::SegmentHeader;
 use participants::Participation;
@@ -63,6 +64,8 @@ const RETIRING: u64 = 2;
 /// Offsets inside the hot part and the control page that all kinds share.
 mod offset {
     pub(super) const RETIRED: usize = 0;
+    pub(super) const WRITER: usize = 40;
+    pub(super) const IDENTITIES: usize = 48;
     pub(super) const WAKE: usize = 0;
     pub(super) const WAKE_CHAIN: usize = 8;
     pub(super) const LOCK: usize = 64;
@@ -85,6 +88,8 @@ pub(crate) struct Segment {
     access: Access,
     region: Region,
     backing: Arc<dyn Backing>,
+    /// The process id, which the system is asked for once per process.
+    pid: AtomicU64,
 }
 
 impl Segment {
@@ -106,6 +111,7 @@ impl Segment {
             access,
             region,
             backing,
+            pid: AtomicU64::new(0),
         };
         segment.take_part();
         segment
@@ -129,6 +135,11 @@ impl Segment {
     /// Random id: two segments that ever had the same name differ in it.
     pub(crate) fn instance(&self) -> [u8; 16] {
         self.header.instance
+    }
+
+    /// Process id of the creator.
+    pub(crate) fn creator_pid(&self) -> u32 {
+        self.header.creator_pid
     }
 
     /// What this handle may write.
@@ -192,6 +203,33 @@ impl Segment {
             word: self.region.word64(control + word),
             chain: self.region.word32(control + chain),
         }
+    }
+
+    /// The word that says who holds the writer lock.
+    #[inline]
+    pub(crate) fn writer_lock(&self) -> LockWord<'_> {
+        LockWord { word: self.hot(offset::WRITER) }
+    }
+
+    /// The identity under which this handle takes locks. Full access only.
+    #[inline]
+    pub(crate) fn identity(&self) -> std::io::Result<u64> {
+        let draw = || self.hot(offset::IDENTITIES).fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        self.backing.locks().identity(draw)
+    }
+
+    /// This process, for reports.
+    #[inline]
+    pub(crate) fn pid(&self) -> u32 {
+        // The generation tells a forked child that the remembered one is its parent's.
+        let tag = (generation() + 1) << 32;
+        let known = self.pid.load(Ordering::Relaxed);
+        if known & !u64::from(u32::MAX) == tag {
+            return known as u32;
+        }
+        let pid = std::process::id();
+        self.pid.store(tag | u64::from(pid), Ordering::Relaxed);
+        pid
     }
 
     /// How long a sleeper may stay asleep after a wake-up was lost to a killed peer.

@@ -90,6 +90,28 @@ impl AsyncReader {
         ReadFuture { reader: self, after: count, deadline, begun, element: PhantomData }
     }
 
+    /// Looks whether there is a frame with a count above `count`, for executors that are not Rust's;
+    /// otherwise keeps the waker of `context`, in place of an earlier one, and wakes it once when
+    /// there is one, at the deadline, or when the stream is unlinked. Resolves to the newest count.
+    ///
+    /// # Errors
+    /// As for [`Reader::wait_after`].
+    pub fn poll_after(
+        &mut self,
+        count: u64,
+        deadline: impl Into<Deadline>,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<u64, ReadError>> {
+        let deadline = deadline.into();
+        match self.reader.wait_after(count, Deadline::NOW) {
+            Err(ReadError::Timeout { .. }) if !deadline.has_passed() => {
+                self.sleep_for(count, deadline, context.waker());
+                Poll::Pending
+            }
+            outcome => Poll::Ready(outcome),
+        }
+    }
+
     /// The reader, for everything that does not wait.
     pub fn reader(&mut self) -> &mut Reader {
         &mut self.reader

@@ -106,6 +106,18 @@ pub enum PublishError {
         /// The path asked for.
         path: CopyPath,
     },
+    /// The loan cannot be committed here, or no longer.
+    #[error(
+        "loan for frame {found} cannot be committed: the next frame of this writer of stream '{name}' is {expected}; lend anew"
+    )]
+    Loan {
+        /// The stream.
+        name: String,
+        /// The count that the writer's next frame has.
+        expected: u64,
+        /// The count that the loan was made for.
+        found: u64,
+    },
     /// The writer lock stayed with the parent process.
     #[error(
         "writer of stream '{name}' was made before fork(); its lock belongs to the parent, take one in this process"

@@ -10,6 +10,7 @@ mod copying;
 mod error;
 mod frame;
 mod layout;
+mod loan;
 mod lock;
 mod reader;
 mod view;
@@ -20,6 +21,7 @@ pub use asynchronous::{AsyncReader, ReadFuture};
 pub use config::{ConfigError, StreamConfig};
 pub use error::{LockError, LockHolder, PublishError, ReadError, WriteError};
 pub use frame::{Frame, FrameInfo, FrameTag};
+pub use loan::Loan;
 pub use reader::Reader;
 pub use view::View;
 pub use writer::{FrameMut, Writer};
@@ -229,6 +231,11 @@ impl Stream {
     /// Random id: two streams that ever had the same name differ in it.
     pub fn instance(&self) -> [u8; 16] {
         self.shared.segment.instance()
+    }
+
+    /// Its creator's process id, as seen in the creator's own pid namespace.
+    pub fn creator_pid(&self) -> u32 {
+        self.shared.segment.creator_pid()
     }
 
     /// Bytes of shared memory that the stream occupies.

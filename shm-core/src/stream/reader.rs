@@ -240,6 +240,16 @@ impl Reader {
         Ok(View::new(self.stream.clone(), stamp, info))
     }
 
+    /// Numbers and times of the newest complete frame, without its payload; it does not count as
+    /// read.
+    ///
+    /// # Errors
+    /// As for [`Reader::read_into`].
+    pub fn peek(&self) -> Result<FrameInfo, ReadError> {
+        let stamp = self.newest(|_, _| {})?;
+        Ok(FrameInfo::new(&stamp.header, self.seen))
+    }
+
     /// Turns this reader into one whose waits are futures.
     pub fn into_async(self) -> AsyncReader {
         AsyncReader::new(self)

@@ -161,22 +161,37 @@ impl Writer {
     }
 
     #[inline]
-    fn begin(&mut self) -> Result<Writing, PublishError> {
-        let shared = &*self.shared;
-        if self.generation != generation() {
-            return Err(PublishError::Forked { name: self.name().to_owned() });
-        }
-        if shared.is_retired() {
-            return Err(PublishError::Stale { name: self.name().to_owned() });
-        }
+    pub(super) fn begin(&mut self) -> Result<Writing, PublishError> {
+        self.check_usable()?;
         fault::hit("publish.begin");
-        let writing = shared.ring().begin(self.next);
+        let writing = self.shared.ring().begin(self.next);
         fault::hit("publish.odd");
         Ok(writing)
     }
 
+    /// The lock is this process's, and the stream has its name.
     #[inline]
-    fn finish(&mut self, writing: Writing, tag: FrameTag) -> u64 {
+    pub(super) fn check_usable(&self) -> Result<(), PublishError> {
+        if self.generation != generation() {
+            return Err(PublishError::Forked { name: self.name().to_owned() });
+        }
+        if self.shared.is_retired() {
+            return Err(PublishError::Stale { name: self.name().to_owned() });
+        }
+        Ok(())
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// The count that the next frame will have.
+    pub(super) fn next_count(&self) -> u64 {
+        self.next
+    }
+
+    #[inline]
+    pub(super) fn finish(&mut self, writing: Writing, tag: FrameTag) -> u64 {
         let shared = &*self.shared;
         let count = writing.count;
         let (written_mono_ns, written_wall_ns) = self.clock.now();

@@ -83,7 +83,7 @@ fn each_kind_of_damage_has_its_own_error() {
     assert!(matches!(open(), OpenError::NotReady { .. }));
     subject.file.write(0, &good[..256]);
     subject.file.write(header::ABI, &9_u32.to_ne_bytes());
-    assert!(matches!(open(), OpenError::Abi { expected: 1, found: 9, .. }));
+    assert!(matches!(open(), OpenError::Abi { expected: 2, found: 9, .. }));
     subject.file.write(0, &good[..256]);
     subject.file.set_word(header::CHECKSUM, 1);
     assert!(matches!(open(), OpenError::Corrupt { field: "checksum", .. }));

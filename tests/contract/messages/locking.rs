@@ -88,6 +88,7 @@ fn refused_by_the_system() {
         let error = stream.writer(Deadline::NOW).unwrap_err();
         let text = format!("cannot lock stream '{}': Bad file descriptor (os error 9)", &*name);
         assert_eq!(chain(&error), text);
+        let _writer = Stream::open(&name).unwrap().writer(Deadline::NOW).unwrap();
         // SAFETY: a descriptor of this process; everything that still uses it is about to fail.
         unsafe { libc::close(descriptor) };
         let error = reader.wait_after(0, Duration::from_millis(1)).unwrap_err();

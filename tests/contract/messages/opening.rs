@@ -93,7 +93,7 @@ fn abi() {
     file.write(header::ABI, &7_u32.to_ne_bytes());
     assert_says(
         &name,
-        "has ABI version 7, this library speaks 1; run both sides from the same release",
+        "has ABI version 7, this library speaks 2; run both sides from the same release",
     );
 }
 

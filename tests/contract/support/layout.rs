@@ -63,6 +63,8 @@ pub(crate) mod hot {
     pub(crate) const WRITER_SINCE: u64 = 16;
     pub(crate) const WRITERS: u64 = 24;
     pub(crate) const ABORTED: u64 = 32;
+    pub(crate) const LOCK: u64 = 40;
+    pub(crate) const IDENTITIES: u64 = 48;
     pub(crate) const LATEST: u64 = 64;
     pub(crate) const CELLS: u64 = 128;
 }
