@@ -142,6 +142,11 @@ impl Segment {
         self.header.creator_pid
     }
 
+    /// True if the segment asked to live only as long as somebody is attached.
+    pub(crate) fn is_temporary(&self) -> bool {
+        self.header.lifetime == Lifetime::Attached as u32
+    }
+
     /// What this handle may write.
     pub(crate) fn access(&self) -> Access {
         self.access

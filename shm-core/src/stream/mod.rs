@@ -238,6 +238,11 @@ impl Stream {
         self.shared.segment.creator_pid()
     }
 
+    /// True if the stream was created as [`temporary`](StreamConfig::temporary).
+    pub fn is_temporary(&self) -> bool {
+        self.shared.segment.is_temporary()
+    }
+
     /// Bytes of shared memory that the stream occupies.
     pub fn segment_len(&self) -> usize {
         self.shared.segment.total_len()

@@ -200,6 +200,24 @@ impl Reader {
         Ok(Frame { info: FrameInfo::new(&stamp.header, 0), data })
     }
 
+    /// As [`Reader::read_frame`] for callers that know the dtype at run time; any number of them may
+    /// read at a time.
+    ///
+    /// # Errors
+    /// [`ReadError::Overwritten`] as for [`Reader::read_frame`]; [`ReadError::Length`] if `out` is
+    /// not one frame long.
+    pub fn frame_bytes_into(&self, count: u64, out: &mut [u8]) -> Result<FrameInfo, ReadError> {
+        let expected = self.desc().byte_len();
+        if out.len() != expected {
+            return Err(self.wrong_length("bytes", expected, out.len()));
+        }
+        let stamp = self.take_frame(count, out)?.ok_or_else(|| ReadError::Overwritten {
+            name: self.name().to_owned(),
+            count,
+        })?;
+        Ok(FrameInfo::new(&stamp.header, 0))
+    }
+
     /// The newest frames, at most `frames`, oldest first, without gaps. Fewer if the stream has
     /// fewer cells or fewer frames; does not change which frame counts as seen.
     ///

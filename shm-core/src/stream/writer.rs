@@ -109,9 +109,17 @@ impl Writer {
     /// # Errors
     /// As for [`Writer::publish`].
     pub fn clear(&mut self) -> Result<u64, PublishError> {
+        self.clear_tagged(FrameTag::default())
+    }
+
+    /// As [`Writer::clear`], with the producer's own number and time of acquisition.
+    ///
+    /// # Errors
+    /// As for [`Writer::publish`].
+    pub fn clear_tagged(&mut self, tag: FrameTag) -> Result<u64, PublishError> {
         let writing = self.begin()?;
         self.shared.fill_zero(writing.index);
-        Ok(self.finish(writing, FrameTag::default()))
+        Ok(self.finish(writing, tag))
     }
 
     /// Lends the next cell for writing in place. Its bytes are those of an old frame, or zero.

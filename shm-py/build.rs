@@ -1,0 +1,5 @@
+//! Lets test programs and examples find the interpreter's own libpython.
+
+fn main() {
+    pyo3_build_config::add_libpython_rpath_link_args();
+}

@@ -1,0 +1,251 @@
+//! NumPy arrays over frames: owned copies, and views of shared memory.
+//!
+//! Upholds invariants 2 (an array over memory that a peer may write is read-only, and NumPy reads it
+//! outside the language) and 6 (the array's base object owns the mapping).
+
+use numpy::npyffi::{
+    self, NPY_ARRAY_WRITEABLE, NpyTypes, PY_ARRAY_API, PyArrayObject, get_type_object, npy_intp,
+};
+use numpy::{PyArrayDescr, PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods as _};
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PySequence;
+use std::ffi::{c_int, c_void};
+use std::ptr;
+
+/// Dtype and shape of a stream's arrays.
+#[derive(Debug)]
+pub(crate) struct ArrayForm {
+    pub(crate) descr: Py<PyArrayDescr>,
+    pub(crate) shape: Vec<usize>,
+    pub(crate) byte_len: usize,
+}
+
+impl ArrayForm {
+    /// A new C-contiguous array whose bytes are not set yet.
+    pub(crate) fn empty<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyUntypedArray>> {
+        // SAFETY: no data pointer, so NumPy allocates.
+        unsafe { self.build(py, ptr::null_mut(), 0) }
+    }
+
+    /// An array over `data`, which `base` keeps in place.
+    ///
+    /// # Safety
+    /// `data` must be `byte_len` bytes, aligned for the dtype, valid for as long as `base` lives,
+    /// and writable if `writable`.
+    pub(crate) unsafe fn over<'py>(
+        &self,
+        py: Python<'py>,
+        data: *mut u8,
+        writable: bool,
+        base: Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyUntypedArray>> {
+        let flags = if writable { NPY_ARRAY_WRITEABLE } else { 0 };
+        // SAFETY: the caller's promise about `data`.
+        let array = unsafe { self.build(py, data.cast(), flags) }?;
+        // SAFETY: a new array without base; the call takes over one reference to `base`, on failure
+        // too.
+        let failed = unsafe {
+            PY_ARRAY_API.PyArray_SetBaseObject(py, array.as_array_ptr(), base.into_ptr())
+        };
+        if failed != 0 { Err(PyErr::fetch(py)) } else { Ok(array) }
+    }
+
+    /// # Safety
+    /// `data` is null or as for [`ArrayForm::over`], where the caller sets a base at once.
+    unsafe fn build<'py>(
+        &self,
+        py: Python<'py>,
+        data: *mut c_void,
+        flags: c_int,
+    ) -> PyResult<Bound<'py, PyUntypedArray>> {
+        // Dimensions were checked to be at most 16 and their product to fit `isize`.
+        let mut dims = [0 as npy_intp; shm_core::MAX_DIMS];
+        for (to, &dim) in dims.iter_mut().zip(&self.shape) {
+            *to = dim as npy_intp;
+        }
+        // SAFETY: the type object is NumPy's, the call takes over one reference to the dtype, `dims`
+        // holds as many dimensions as are said, and null strides mean C order.
+        let array = unsafe {
+            PY_ARRAY_API.PyArray_NewFromDescr(
+                py,
+                get_type_object(py, NpyTypes::PyArray_Type),
+                self.descr.clone_ref(py).into_bound(py).into_dtype_ptr(),
+                self.shape.len() as c_int,
+                dims.as_mut_ptr(),
+                ptr::null_mut(),
+                data,
+                flags,
+                ptr::null_mut(),
+            )
+        };
+        // SAFETY: a new reference, or null with an exception set.
+        let array = unsafe { Bound::from_owned_ptr_or_err(py, array) }?;
+        // SAFETY: the call above makes arrays.
+        Ok(unsafe { array.cast_into_unchecked() })
+    }
+
+    /// Checks an array that is to receive a frame.
+    pub(crate) fn check_out<'py>(
+        &self,
+        out: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyUntypedArray>> {
+        let py = out.py();
+        let array = out.cast::<PyUntypedArray>().map_err(|_| {
+            PyTypeError::new_err(format!(
+                "out is {}; expected a numpy.ndarray of dtype {} and shape {}",
+                out.get_type(),
+                self.descr.bind(py),
+                shape_text(&self.shape)
+            ))
+        })?;
+        if array.shape() != self.shape {
+            return Err(PyValueError::new_err(format!(
+                "out: expected shape {}, got {}",
+                shape_text(&self.shape),
+                shape_text(array.shape())
+            )));
+        }
+        if !self.has_dtype(array) {
+            return Err(PyValueError::new_err(format!(
+                "out: expected dtype {}, got {}",
+                self.descr.bind(py),
+                array.dtype()
+            )));
+        }
+        if !array.is_c_contiguous() || !array.is_aligned() || !is_writable(array) {
+            return Err(PyValueError::new_err(
+                "out must be C-contiguous, aligned and writable; pass numpy.empty(shape, dtype)",
+            ));
+        }
+        Ok(array.clone())
+    }
+
+    /// True if the bytes of `array` are a frame as they lie.
+    pub(crate) fn is_frame(&self, array: &Bound<'_, PyUntypedArray>) -> bool {
+        array.is_c_contiguous() && array.is_aligned() && self.has_dtype(array)
+    }
+
+    pub(crate) fn has_dtype(&self, array: &Bound<'_, PyUntypedArray>) -> bool {
+        let own = self.descr.bind(array.py());
+        // SAFETY: a live array, whose dtype is only compared.
+        let found = unsafe { (*npyffi::_PyArray_GET_ITEM_DATA(array.as_array_ptr())).descr };
+        found == own.as_dtype_ptr() || array.dtype().is_equiv_to(own)
+    }
+}
+
+/// The bytes of a C-contiguous array.
+///
+/// # Safety
+/// The array must be C-contiguous, and outlive the result. Other threads may write it meanwhile as
+/// far as Python is concerned: use the bytes only to copy them.
+pub(crate) unsafe fn bytes<'a>(array: &'a Bound<'_, PyUntypedArray>, len: usize) -> &'a [u8] {
+    // SAFETY: NumPy keeps `len` bytes there for as long as the array lives.
+    unsafe { core::slice::from_raw_parts(data_of(array), len) }
+}
+
+/// The bytes of a C-contiguous, writable array.
+///
+/// # Safety
+/// As for [`bytes`]; nobody else may be given the bytes at the same time.
+#[expect(clippy::mut_from_ref, reason = "the array is a handle on memory that Python shares")]
+pub(crate) unsafe fn bytes_mut<'a>(
+    array: &'a Bound<'_, PyUntypedArray>,
+    len: usize,
+) -> &'a mut [u8] {
+    // SAFETY: as above, and writable.
+    unsafe { core::slice::from_raw_parts_mut(data_of(array), len) }
+}
+
+/// Copies `from` into `to`, of the same shape, converting elements as NumPy does without asking.
+pub(crate) fn convert_into(
+    to: &Bound<'_, PyUntypedArray>,
+    from: &Bound<'_, PyUntypedArray>,
+) -> PyResult<()> {
+    // SAFETY: two live arrays.
+    let failed =
+        unsafe { PY_ARRAY_API.PyArray_CopyInto(to.py(), to.as_array_ptr(), from.as_array_ptr()) };
+    if failed != 0 { Err(PyErr::fetch(to.py())) } else { Ok(()) }
+}
+
+/// Takes away the right to write through this array object.
+pub(crate) fn make_read_only(array: &Bound<'_, PyUntypedArray>) {
+    // SAFETY: a live array of this thread's; clearing the flag is what NumPy's own setter does.
+    unsafe {
+        (*npyffi::_PyArray_GET_ITEM_DATA(array.as_array_ptr())).flags &= !NPY_ARRAY_WRITEABLE
+    };
+}
+
+/// A shape as Python writes it.
+pub(crate) fn shape_text(shape: &[usize]) -> String {
+    match shape {
+        [only] => format!("({only},)"),
+        dims => {
+            let dims: Vec<String> = dims.iter().map(usize::to_string).collect();
+            format!("({})", dims.join(", "))
+        }
+    }
+}
+
+/// What `numpy.asarray` makes of a value.
+pub(crate) fn as_array<'py>(
+    value: &Bound<'py, PyAny>,
+    descr: Option<&Bound<'py, PyArrayDescr>>,
+) -> PyResult<Bound<'py, PyUntypedArray>> {
+    let numpy = value.py().import("numpy")?;
+    let array = numpy.call_method1("asarray", (value, descr))?;
+    Ok(array.cast_into::<PyUntypedArray>()?)
+}
+
+fn is_writable(array: &Bound<'_, PyUntypedArray>) -> bool {
+    // SAFETY: a live array.
+    let flags = unsafe { (*npyffi::_PyArray_GET_ITEM_DATA(array.as_array_ptr())).flags };
+    flags & NPY_ARRAY_WRITEABLE != 0
+}
+
+fn data_of(array: &Bound<'_, PyUntypedArray>) -> *mut u8 {
+    let array: *mut PyArrayObject = array.as_array_ptr();
+    // SAFETY: a live array.
+    unsafe { (*npyffi::_PyArray_GET_ITEM_DATA(array)).data.cast() }
+}
+
+/// Keeps the memory under an array in place; what an array over shared memory has as its base.
+#[pyclass(frozen, module = "shm_py._native")]
+pub(crate) struct Mapping {
+    #[expect(dead_code, reason = "owns the mapping")]
+    stream: shm_core::Stream,
+}
+
+impl Mapping {
+    pub(crate) fn of<'py>(
+        py: Python<'py>,
+        stream: &shm_core::Stream,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        Ok(Bound::new(py, Mapping { stream: stream.clone() })?.into_any())
+    }
+}
+
+/// `operator.index` for every dimension of a shape argument.
+pub(crate) fn shape_argument(shape: &Bound<'_, PyAny>) -> PyResult<Vec<usize>> {
+    let expected = "shape must be a sequence of integers";
+    // A NumPy array is as good as a tuple; text, sets and mappings are iterable, and mean nothing.
+    let ordered = shape.cast::<PySequence>().is_ok() || shape.cast::<PyUntypedArray>().is_ok();
+    let dims = shape
+        .try_iter()
+        .ok()
+        .filter(|_| ordered)
+        .ok_or_else(|| PyTypeError::new_err(format!("{expected}, not {}", shape.get_type())))?;
+    dims.map(|dim| {
+        let dim = dim?;
+        let index =
+            dim.py().import("operator")?.getattr("index")?.call1((&dim,)).map_err(|_| {
+                PyTypeError::new_err(format!("{expected}; it holds {}", dim.get_type()))
+            })?;
+        index.extract::<usize>().map_err(|_| {
+            PyValueError::new_err(format!(
+                "shape holds {index}; every dimension must be at least 1 and fit this machine"
+            ))
+        })
+    })
+    .collect()
+}

@@ -1,0 +1,226 @@
+//! What Python is told when something goes wrong.
+//!
+//! Upholds invariant 10: each operation has its own errors, of the types that Python programs expect,
+//! and their texts say what to do next.
+
+use pyo3::exceptions::{
+    PyFileExistsError, PyFileNotFoundError, PyNotImplementedError, PyOSError, PyPermissionError,
+    PyRuntimeError, PyTimeoutError, PyValueError,
+};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString};
+use shm_core::{
+    ConfigError, CreateError, LockError, OpenError, PublishError, ReadError, UnlinkError,
+};
+use std::error::Error;
+use std::io;
+
+pyo3::create_exception!(
+    shm_py,
+    InconsistentStreamError,
+    PyRuntimeError,
+    "A frame could not be had whole: the stream's memory is damaged, or its writer lapped this \
+     reader for a second without a break. Read again; give the stream more `cells`."
+);
+pyo3::create_exception!(
+    shm_py,
+    FrameOverwrittenError,
+    InconsistentStreamError,
+    "What was computed from a FrameView may be of several frames: the writer has used its cell \
+     again. Compute faster, copy with read(), or create the stream with more `cells`."
+);
+pyo3::create_exception!(
+    shm_py,
+    StaleStreamError,
+    PyRuntimeError,
+    "The stream was unlinked, or its name belongs to a newer stream by now. Open the name again."
+);
+
+/// The name under which the caller knows this package: code that was written for pyshmem may have
+/// aliased it.
+pub(crate) fn imported_as(py: Python<'_>) -> &'static str {
+    let aliased = || -> PyResult<bool> {
+        let modules = py.import("sys")?.getattr("modules")?.cast_into::<PyDict>()?;
+        let (alias, own) = (modules.get_item("pyshmem")?, modules.get_item("shm_py")?);
+        Ok(alias.zip(own).is_some_and(|(alias, own)| alias.is(&own)))
+    };
+    if aliased().unwrap_or(false) { "pyshmem" } else { "shm_py" }
+}
+
+/// A name as Python writes it.
+pub(crate) fn quoted(py: Python<'_>, name: &str) -> String {
+    PyString::new(py, name).repr().map_or_else(|_| format!("{name:?}"), |repr| repr.to_string())
+}
+
+pub(crate) fn closed(py: Python<'_>, operation: &str, name: &str) -> PyErr {
+    let (module, name) = (imported_as(py), quoted(py, name));
+    PyRuntimeError::new_err(format!(
+        "cannot {operation} closed shared memory {name}; reopen it with {module}.open({name})"
+    ))
+}
+
+pub(crate) fn closed_while_waiting(py: Python<'_>, name: &str) -> PyErr {
+    let name = quoted(py, name);
+    PyRuntimeError::new_err(format!(
+        "shared memory {name} was closed while a read was waiting on it"
+    ))
+}
+
+pub(crate) fn read_only(py: Python<'_>, operation: &str, name: &str) -> PyErr {
+    let (module, name) = (imported_as(py), quoted(py, name));
+    PyPermissionError::new_err(format!(
+        "cannot {operation} read-only shared memory {name}; open it with {module}.open({name})"
+    ))
+}
+
+pub(crate) fn config(error: ConfigError) -> PyErr {
+    PyValueError::new_err(error.to_string())
+}
+
+pub(crate) fn create(py: Python<'_>, error: CreateError) -> PyErr {
+    match error {
+        CreateError::Name(error) => PyValueError::new_err(error.to_string()),
+        CreateError::Exists { name } => {
+            let (module, name) = (imported_as(py), quoted(py, &name));
+            PyFileExistsError::new_err(format!(
+                "shared memory {name} already exists; use {module}.open({name}), unlink it, or pass \
+                 replace_existing=True"
+            ))
+        }
+        CreateError::NoSpace { .. } => os_error(libc_enospc(), &error),
+        CreateError::NotReplaceable { .. } => PyFileExistsError::new_err(chain(&error)),
+        other => from_io_or(&other, io_source(&other)),
+    }
+}
+
+pub(crate) fn open(py: Python<'_>, error: OpenError) -> PyErr {
+    match error {
+        OpenError::Name(error) => PyValueError::new_err(error.to_string()),
+        OpenError::NotFound { name } => not_found(py, &name),
+        OpenError::NotReady { .. } | OpenError::Busy { .. } => {
+            PyFileNotFoundError::new_err(error.to_string())
+        }
+        OpenError::Owner { .. } => PyPermissionError::new_err(error.to_string()),
+        OpenError::Io { .. } | OpenError::TooManyOpenFiles { .. } => {
+            from_io_or(&error, io_source(&error))
+        }
+        damaged => PyValueError::new_err(chain(&damaged)),
+    }
+}
+
+fn not_found(py: Python<'_>, name: &str) -> PyErr {
+    let (module, name) = (imported_as(py), quoted(py, name));
+    PyFileNotFoundError::new_err(format!(
+        "shared memory {name} does not exist; create it with {module}.create({name}, ...)"
+    ))
+}
+
+pub(crate) fn unlink(py: Python<'_>, error: UnlinkError) -> PyErr {
+    match error {
+        UnlinkError::Open(error) => open(py, error),
+        UnlinkError::Stale { name } => StaleStreamError::new_err(format!(
+            "shared memory {} belongs to a newer generation of the stream by now, or to none; \
+             nothing was removed, open the name again",
+            quoted(py, &name)
+        )),
+        UnlinkError::Busy { .. } => PyOSError::new_err(error.to_string()),
+        other => from_io_or(&other, io_source(&other)),
+    }
+}
+
+pub(crate) fn lock(py: Python<'_>, error: LockError) -> PyErr {
+    match error {
+        LockError::Timeout { name, holder, waited } => {
+            let holder =
+                holder.map_or_else(|| "another process".to_owned(), |found| found.to_string());
+            PyTimeoutError::new_err(format!(
+                "timed out waiting for the lock of shared memory {} after {:.3} s: held by {holder}",
+                quoted(py, &name),
+                waited.as_secs_f64()
+            ))
+        }
+        LockError::Stale { name } => stale(py, &name),
+        LockError::ReadOnly { name } => read_only(py, "lock", &name),
+        other => from_io_or(&other, io_source(&other)),
+    }
+}
+
+pub(crate) fn publish(py: Python<'_>, error: PublishError) -> PyErr {
+    match error {
+        PublishError::Stale { name } => stale(py, &name),
+        other => PyRuntimeError::new_err(other.to_string()),
+    }
+}
+
+pub(crate) fn read(py: Python<'_>, error: ReadError) -> PyErr {
+    match error {
+        ReadError::Empty { name } => PyRuntimeError::new_err(format!(
+            "shared memory {} has no frame yet; wait for one with read_after(0)",
+            quoted(py, &name)
+        )),
+        ReadError::Timeout { name, after, waited, .. } => PyTimeoutError::new_err(format!(
+            "timed out waiting for a new write on shared memory {} after {:.3} s: its count is \
+             still {after}",
+            quoted(py, &name),
+            waited.as_secs_f64()
+        )),
+        ReadError::Stale { name } => stale(py, &name),
+        ReadError::Overwritten { .. } => FrameOverwrittenError::new_err(error.to_string()),
+        other => InconsistentStreamError::new_err(other.to_string()),
+    }
+}
+
+pub(crate) fn stale(py: Python<'_>, name: &str) -> PyErr {
+    let (module, name) = (imported_as(py), quoted(py, name));
+    StaleStreamError::new_err(format!(
+        "shared memory {name} was unlinked or replaced since this handle was opened; open the name \
+         again with {module}.open({name})"
+    ))
+}
+
+pub(crate) fn listing(error: io::Error) -> PyErr {
+    match error.kind() {
+        io::ErrorKind::Unsupported => PyNotImplementedError::new_err(
+            "this platform cannot list shared memory; remember the names",
+        ),
+        _ => error.into(),
+    }
+}
+
+/// The message and everything that led to it.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+fn io_source<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if let Some(found) = cause.downcast_ref::<io::Error>() {
+            return Some(found);
+        }
+        source = cause.source();
+    }
+    None
+}
+
+/// `OSError` with the system's number, so that Python picks the right subclass.
+fn from_io_or(error: &dyn Error, source: Option<&io::Error>) -> PyErr {
+    match source.and_then(io::Error::raw_os_error) {
+        Some(number) => os_error(number, error),
+        None => PyOSError::new_err(chain(error)),
+    }
+}
+
+fn os_error(number: i32, error: &dyn Error) -> PyErr {
+    PyOSError::new_err((number, chain(error)))
+}
+
+fn libc_enospc() -> i32 {
+    rustix::io::Errno::NOSPC.raw_os_error()
+}

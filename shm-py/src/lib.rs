@@ -1,0 +1,59 @@
+//! Python bindings of the workspace: the extension module `shm_py._native`, which the Python package
+//! `shm_py` re-exports.
+//!
+//! ```text
+//!   shm_py (Python)        locked_many, stream, purge, asyncio glue
+//!      │
+//!   _native (this crate)   SharedMemory ── Attachment ─┬─ Reader     reads, views, waits
+//!      │                        │                      ├─ StreamLock one per stream and process
+//!      │                        │                      ├─ Shelf      memory of large arrays
+//!      │                        │                      └─ Notifier   a thread, for event loops
+//!      │                   arrays, views: a base object owns the mapping
+//!   shm-core               segments, seqlock, lock, events
+//! ```
+//!
+//! From Python, see the package's own documentation. A Rust program that embeds an interpreter makes
+//! the module built-in:
+//!
+//! ```no_run
+//! use pyo3::prelude::*;
+//! use shm_py::_native;
+//!
+//! pyo3::append_to_inittab!(_native);
+//! Python::initialize();
+//! Python::attach(|py| py.import("_native").map(drop))?;
+//! # Ok::<(), PyErr>(())
+//! ```
+//!
+//! | to                                  | Python                                            |
+//! |-------------------------------------|---------------------------------------------------|
+//! | publish                             | `create`, `write`, `write_view`                   |
+//! | read                                | `open`, `read`, `view`, `history`                 |
+//! | wait                                | `read_new`, `read_after`, `await read_new_async`  |
+//! | find, inspect and remove streams    | `list_streams`, `stat`, `unlink`, `gc`, `purge`   |
+//!
+//! # Platforms
+//! CPython 3.9 and later through the stable ABI. Tested on Linux x86-64.
+
+mod array;
+mod attributes;
+mod casting;
+mod creation;
+mod discovery;
+mod dtype;
+mod errors;
+mod handle;
+mod interop;
+mod lock;
+mod locking;
+mod module;
+mod notifier;
+mod publication;
+mod reading;
+mod recycling;
+mod view;
+mod wait;
+mod write_view;
+mod writing;
+
+pub use module::_native;

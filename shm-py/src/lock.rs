@@ -1,0 +1,259 @@
+//! The writer lock as Python threads see it: one per stream and process, re-entrant per thread.
+//!
+//! Upholds invariants 1 and 3 through [`shm_core::Writer`], whose lock dies with the process. This
+//! module adds what several threads and handles of one process need: an owner thread, a depth, and
+//! a place to wait that neither holds the interpreter nor survives `fork` half-way.
+
+use crate::errors;
+use crate::wait;
+use parking_lot::Mutex;
+use pyo3::exceptions::{PyRuntimeError, PyTimeoutError};
+use pyo3::prelude::*;
+use shm_core::{Deadline, LockError, Stream, Writer, fork_generation};
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, LazyLock, Weak};
+use std::thread::{self, Thread};
+use std::time::Instant;
+
+/// One stream's lock in this process, shared by all handles on it.
+#[derive(Debug)]
+pub(crate) struct StreamLock {
+    stream: Stream,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The process generation that the rest belongs to: a forked child holds nothing.
+    generation: u64,
+    owner: Option<ThreadMark>,
+    depth: u32,
+    writer: Option<Writer>,
+    /// A write view of the owner is open.
+    viewing: bool,
+    waiting: VecDeque<Thread>,
+}
+
+/// The locks of this process by stream instance. Python code opens a stream wherever it needs it,
+/// and expects its lock to be one; nothing else could know of the other handles.
+static LOCKS: LazyLock<Mutex<HashMap<[u8; 16], Weak<StreamLock>>>> = LazyLock::new(Mutex::default);
+
+impl StreamLock {
+    /// The lock of `stream` in this process.
+    pub(crate) fn of(stream: Stream) -> Arc<StreamLock> {
+        let mut locks = LOCKS.lock();
+        let instance = stream.instance();
+        if let Some(lock) = locks.get(&instance).and_then(Weak::upgrade) {
+            return lock;
+        }
+        let lock = Arc::new(StreamLock { stream, state: Mutex::default() });
+        locks.insert(instance, Arc::downgrade(&lock));
+        lock
+    }
+
+    /// The stream, mapped once for all handles.
+    pub(crate) fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    /// Takes the lock, or one more level of it.
+    #[inline]
+    pub(crate) fn acquire(
+        &self,
+        py: Python<'_>,
+        deadline: Deadline,
+        ended: impl Fn() -> bool,
+    ) -> PyResult<()> {
+        let me = ThreadMark::own();
+        let mut begun = None;
+        loop {
+            {
+                let mut state = self.state();
+                match state.owner {
+                    Some(owner) if owner == me => {
+                        state.depth += 1;
+                        return Ok(());
+                    }
+                    None => {
+                        (state.owner, state.depth) = (Some(me), 1);
+                        break;
+                    }
+                    Some(_) if deadline.has_passed() => {}
+                    Some(_) => state.waiting.push_back(thread::current()),
+                }
+            }
+            let begun = *begun.get_or_insert_with(Instant::now);
+            if deadline.has_passed() {
+                let name = errors::quoted(py, self.stream.name());
+                return Err(PyTimeoutError::new_err(format!(
+                    "timed out waiting for the lock of shared memory {name} after {:.3} s: held by \
+                     another thread of process {}",
+                    begun.elapsed().as_secs_f64(),
+                    std::process::id()
+                )));
+            }
+            py.detach(|| thread::park_timeout(wait::slice(deadline)));
+            self.check_waiter(py, &ended)?;
+        }
+        // This thread owns the lock among those of the process; now among processes.
+        match self.lock_stream(py, deadline, &ended) {
+            Ok(writer) => {
+                self.state().writer = Some(writer);
+                Ok(())
+            }
+            Err(error) => {
+                self.let_go();
+                Err(error)
+            }
+        }
+    }
+
+    fn lock_stream(
+        &self,
+        py: Python<'_>,
+        deadline: Deadline,
+        ended: &impl Fn() -> bool,
+    ) -> PyResult<Writer> {
+        let mut attempt = self.stream.writer(Deadline::NOW);
+        loop {
+            match attempt {
+                Ok(writer) => return Ok(writer),
+                Err(LockError::Timeout { .. }) if !deadline.has_passed() => {}
+                Err(error) => return Err(errors::lock(py, error)),
+            }
+            attempt = py.detach(|| self.stream.writer(wait::slice(deadline)));
+            self.check_waiter(py, ended)?;
+        }
+    }
+
+    fn check_waiter(&self, py: Python<'_>, ended: &impl Fn() -> bool) -> PyResult<()> {
+        py.check_signals()?;
+        match ended() {
+            true => Err(errors::closed_while_waiting(py, self.stream.name())),
+            false => Ok(()),
+        }
+    }
+
+    /// Gives one level back.
+    #[inline]
+    pub(crate) fn release(&self) -> PyResult<()> {
+        let mut state = self.state();
+        match state.owner {
+            None => {
+                return Err(PyRuntimeError::new_err(
+                    "cannot release an unlocked shared memory lock; acquire it first",
+                ));
+            }
+            Some(owner) if owner != ThreadMark::own() => {
+                return Err(PyRuntimeError::new_err(
+                    "cannot release a shared memory lock that another thread owns",
+                ));
+            }
+            Some(_) => state.depth -= 1,
+        }
+        if state.depth == 0 {
+            drop(state);
+            self.let_go();
+        }
+        Ok(())
+    }
+
+    /// Gives back levels whose handle is gone, whichever thread took them.
+    pub(crate) fn release_orphaned(&self, levels: u32) {
+        let mut state = self.state();
+        state.depth = state.depth.saturating_sub(levels);
+        if state.owner.is_some() && state.depth == 0 {
+            drop(state);
+            self.let_go();
+        }
+    }
+
+    fn let_go(&self) {
+        let mut state = self.state();
+        (state.owner, state.depth, state.viewing) = (None, 0, false);
+        let (writer, next) = (state.writer.take(), state.waiting.pop_front());
+        drop(state);
+        drop(writer);
+        if let Some(next) = next {
+            next.unpark();
+        }
+    }
+
+    /// How many levels the calling thread holds.
+    pub(crate) fn depth(&self) -> u32 {
+        let state = self.state();
+        if state.owner == Some(ThreadMark::own()) { state.depth } else { 0 }
+    }
+
+    /// True while a thread of this process holds the lock.
+    pub(crate) fn is_held_by_other_thread(&self) -> bool {
+        self.state().owner.is_some_and(|owner| owner != ThreadMark::own())
+    }
+
+    /// Lends the writer to the thread that holds the lock, outside the lock's own state, so that it
+    /// may work with the interpreter released.
+    #[inline]
+    pub(crate) fn with_writer<R>(
+        &self,
+        name: &str,
+        use_it: impl FnOnce(&mut Writer) -> PyResult<R>,
+    ) -> PyResult<R> {
+        let mut writer = {
+            let mut state = self.state();
+            if state.viewing {
+                return Err(view_open(name));
+            }
+            match state.writer.take() {
+                Some(writer) => writer,
+                None => return Err(view_open(name)),
+            }
+        };
+        let outcome = use_it(&mut writer);
+        self.state().writer = Some(writer);
+        outcome
+    }
+
+    /// Marks the beginning or the end of a write view of the owner.
+    pub(crate) fn set_viewing(&self, viewing: bool) {
+        self.state().viewing = viewing;
+    }
+
+    #[inline]
+    fn state(&self) -> parking_lot::MutexGuard<'_, State> {
+        let mut state = self.state.lock();
+        let generation = fork_generation();
+        if state.generation != generation {
+            // The parent's threads and its lock stayed with the parent.
+            *state = State { generation, ..State::default() };
+        }
+        state
+    }
+}
+
+impl Drop for StreamLock {
+    fn drop(&mut self) {
+        let mut locks = LOCKS.lock();
+        let instance = self.stream.instance();
+        if locks.get(&instance).is_some_and(|present| present.strong_count() == 0) {
+            locks.remove(&instance);
+        }
+    }
+}
+
+fn view_open(name: &str) -> PyErr {
+    PyRuntimeError::new_err(format!(
+        "a write_view of shared memory {name:?} is open in this thread; leave its block first"
+    ))
+}
+
+/// Tells threads of one process apart, at the cost of reading an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct ThreadMark(usize);
+
+impl ThreadMark {
+    #[inline]
+    fn own() -> ThreadMark {
+        thread_local!(static MARK: u8 = const { 0 });
+        MARK.with(|mark| ThreadMark(core::ptr::from_ref(mark) as usize))
+    }
+}

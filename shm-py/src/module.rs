@@ -1,0 +1,34 @@
+//! The extension module.
+
+use crate::errors::{FrameOverwrittenError, InconsistentStreamError, StaleStreamError};
+use crate::handle::SharedMemory;
+use crate::publication::Publication;
+use crate::view::FrameView;
+use crate::write_view::WriteView;
+use crate::{creation, discovery};
+use pyo3::prelude::*;
+
+/// What Python imports as `shm_py._native`, and `shm_py` re-exports. A Rust program that embeds
+/// Python can put it among its built-in modules, as the example of this crate shows.
+#[pymodule(gil_used = false)]
+pub fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = module.py();
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add("InconsistentStreamError", py.get_type::<InconsistentStreamError>())?;
+    module.add("FrameOverwrittenError", py.get_type::<FrameOverwrittenError>())?;
+    module.add("StaleStreamError", py.get_type::<StaleStreamError>())?;
+    module.add_class::<SharedMemory>()?;
+    module.add_class::<Publication>()?;
+    module.add_class::<FrameView>()?;
+    module.add_class::<WriteView>()?;
+    module.add_function(wrap_pyfunction!(creation::create, module)?)?;
+    module.add_function(wrap_pyfunction!(creation::open, module)?)?;
+    module.add_function(wrap_pyfunction!(creation::_reopen, module)?)?;
+    module.add_function(wrap_pyfunction!(creation::gpu_available, module)?)?;
+    module.add_function(wrap_pyfunction!(discovery::unlink_by_name, module)?)?;
+    module.add_function(wrap_pyfunction!(discovery::unlink_quiet, module)?)?;
+    module.add_function(wrap_pyfunction!(discovery::list_streams, module)?)?;
+    module.add_function(wrap_pyfunction!(discovery::stat, module)?)?;
+    module.add_function(wrap_pyfunction!(discovery::_purge, module)?)?;
+    module.add_function(wrap_pyfunction!(discovery::gc, module)?)
+}

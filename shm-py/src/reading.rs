@@ -1,0 +1,393 @@
+//! Reads: the newest complete frame, now or as soon as there is a newer one.
+//!
+//! Upholds invariants 1 (a read never waits for a writer's progress) and 5 through
+//! [`shm_core::Reader`].
+
+use crate::array::{self, Mapping};
+use crate::handle::{Attachment, SharedMemory};
+use crate::publication::{Numbers, Publication};
+use crate::recycling::WORTH_KEEPING;
+use crate::view::FrameView;
+use crate::{errors, wait};
+use numpy::PyUntypedArray;
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use shm_core::{Deadline, FrameInfo, ReadError, Reader};
+
+/// From this size on a copy runs with the interpreter released: it takes longer than that costs.
+pub(crate) const WORTH_RELEASING: usize = 128 << 10;
+
+impl SharedMemory {
+    /// The newest frame in `out` or a new array; zeros, and no numbers, before the first.
+    fn take<'py>(
+        &self,
+        py: Python<'py>,
+        attachment: &Attachment,
+        out: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<(Bound<'py, PyUntypedArray>, Option<FrameInfo>)> {
+        let array = match out {
+            Some(out) => self.form.check_out(out)?,
+            None if self.form.byte_len >= WORTH_KEEPING => {
+                attachment.shelf.array(py, &self.form)?
+            }
+            None => self.form.empty(py)?,
+        };
+        // SAFETY: new, or checked to be contiguous; only written by the copy.
+        let bytes = unsafe { array::bytes_mut(&array, self.form.byte_len) };
+        let outcome = match attachment.reader.try_lock() {
+            Some(mut reader) => copy_out(py, &mut reader, bytes),
+            // Another thread is copying with the interpreter released.
+            None => copy_out(py, &mut attachment.stream.reader(), bytes),
+        };
+        match outcome {
+            Ok(info) => Ok((array, Some(info))),
+            Err(ReadError::Empty { .. }) => {
+                // SAFETY: as above.
+                unsafe { array::bytes_mut(&array, self.form.byte_len) }.fill(0);
+                Ok((array, None))
+            }
+            Err(error) => Err(errors::read(py, error)),
+        }
+    }
+
+    /// A read-only array over the newest frame, which stays while this thread holds the lock.
+    fn borrow<'py>(
+        &self,
+        py: Python<'py>,
+        attachment: &Attachment,
+    ) -> PyResult<(Bound<'py, PyUntypedArray>, Option<FrameInfo>)> {
+        let Some(lock) = &attachment.lock else {
+            return Err(errors::read_only(py, "take an unsafe shared view from", &self.name));
+        };
+        if lock.depth() == 0 {
+            return Err(PyRuntimeError::new_err(
+                "safe=False requires an active 'with handle.locked()' block of this thread",
+            ));
+        }
+        match attachment.stream.reader().view() {
+            Ok(view) => {
+                let base = Mapping::of(py, &attachment.stream)?;
+                // SAFETY: the payload lies in the mapping, which `base` owns.
+                let array = unsafe { self.form.over(py, view.as_ptr().cast_mut(), false, base) }?;
+                Ok((array, Some(*view.info())))
+            }
+            Err(ReadError::Empty { .. }) => {
+                let (array, info) = self.take(py, attachment, None)?;
+                array::make_read_only(&array);
+                Ok((array, info))
+            }
+            Err(error) => Err(errors::read(py, error)),
+        }
+    }
+
+    #[inline]
+    fn read_now<'py>(
+        &self,
+        py: Python<'py>,
+        attachment: &Attachment,
+        safe: bool,
+        out: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<(Bound<'py, PyUntypedArray>, Option<FrameInfo>, u64)> {
+        let (array, info) = match (safe, out) {
+            (true, out) => self.take(py, attachment, out)?,
+            (false, None) => self.borrow(py, attachment)?,
+            (false, Some(_)) => {
+                return Err(PyValueError::new_err(
+                    "out is supported only for safe reads; leave out safe=False",
+                ));
+            }
+        };
+        let missed = info.map_or(0, |info| self.place.note(info.count));
+        Ok((array, info, missed))
+    }
+
+    fn publication<'py>(
+        &self,
+        py: Python<'py>,
+        attachment: &Attachment,
+        safe: bool,
+        out: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Publication> {
+        let (array, info, missed) = self.read_now(py, attachment, safe, out)?;
+        let numbers = info.as_ref().map(Numbers::from).unwrap_or_default();
+        Ok(Publication::new(array.into_any().unbind(), numbers, missed))
+    }
+
+    /// Waits until the count is above `after`; returns it.
+    fn wait_after(
+        &self,
+        py: Python<'_>,
+        attachment: &Attachment,
+        after: u64,
+        deadline: Deadline,
+    ) -> PyResult<u64> {
+        let newest = attachment.observer.count();
+        if newest > after {
+            return Ok(newest);
+        }
+        let begun = std::time::Instant::now();
+        loop {
+            let slice = wait::slice(deadline);
+            let waited = py.detach(|| attachment.observer.wait_after(after, slice));
+            match waited {
+                Ok(count) => return Ok(count),
+                Err(ReadError::Timeout { name, after, writer_alive, .. }) => {
+                    py.check_signals()?;
+                    if attachment.is_closing() {
+                        return Err(errors::closed_while_waiting(py, &self.name));
+                    }
+                    if deadline.has_passed() {
+                        let waited = begun.elapsed();
+                        let error = ReadError::Timeout { name, after, waited, writer_alive };
+                        return Err(errors::read(py, error));
+                    }
+                }
+                Err(error) => return Err(errors::read(py, error)),
+            }
+        }
+    }
+
+    fn refuse_unsafe_before_waiting(&self, py: Python<'_>, safe: bool) -> PyResult<()> {
+        match safe || !self.readonly {
+            true => Ok(()),
+            false => Err(errors::read_only(py, "take an unsafe shared view from", &self.name)),
+        }
+    }
+}
+
+fn copy_out(py: Python<'_>, reader: &mut Reader, out: &mut [u8]) -> Result<FrameInfo, ReadError> {
+    match out.len() >= WORTH_RELEASING {
+        true => py.detach(|| reader.read_bytes_into(out)),
+        false => reader.read_bytes_into(out),
+    }
+}
+
+#[pymethods]
+impl SharedMemory {
+    /// The newest complete frame, at once: a new C-contiguous writable array of the stream's dtype
+    /// and shape, or `out`, which must have exactly both, be C-contiguous and writable. Zeros before
+    /// the first frame. Never waits for a writer, so `timeout` and `poll_interval` (seconds) are
+    /// accepted for compatibility only.
+    ///
+    /// With safe=False, inside `with handle.locked()`, a read-only array over the frame itself,
+    /// without a copy; it shows later frames once the lock is released.
+    ///
+    /// Raises ValueError or TypeError for an unfit `out`, RuntimeError for safe=False without the
+    /// lock, StaleStreamError once the stream was unlinked and its last frame was read,
+    /// InconsistentStreamError if writers lapped the read for a second.
+    #[pyo3(signature = (*, safe = true, poll_interval = 1e-6, out = None, timeout = None))]
+    fn read<'py>(
+        &self,
+        py: Python<'py>,
+        safe: bool,
+        poll_interval: f64,
+        out: Option<&Bound<'py, PyAny>>,
+        timeout: Option<f64>,
+    ) -> PyResult<Bound<'py, PyUntypedArray>> {
+        check_times(poll_interval, timeout)?;
+        let attachment = self.attached(py, "read from")?;
+        Ok(self.read_now(py, &attachment, safe, out)?.0)
+    }
+
+    /// Waits for a frame published after this call began, and returns the newest, as read() does.
+    /// For request and reply use read_after(), which cannot miss what was published just before.
+    ///
+    /// Raises TimeoutError after `timeout` seconds (None: never), StaleStreamError as soon as the
+    /// stream is unlinked, RuntimeError when the handle is closed meanwhile; else as read() does.
+    #[pyo3(signature = (*, timeout = None, safe = true, poll_interval = 1e-5, out = None))]
+    fn read_new<'py>(
+        &self,
+        py: Python<'py>,
+        timeout: Option<f64>,
+        safe: bool,
+        poll_interval: f64,
+        out: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyUntypedArray>> {
+        let attachment = self.attached(py, "read from")?;
+        let after = attachment.observer.count();
+        self.wait(py, &attachment, after, timeout, poll_interval, (safe, out))?;
+        Ok(self.read_now(py, &attachment, safe, out)?.0)
+    }
+
+    /// Waits until there is a frame with a count above `after`, and returns the newest, as read()
+    /// does. What was published before the call counts.
+    ///
+    /// Raises ValueError for a negative or non-integer `after`; else as read_new() does.
+    #[pyo3(signature = (after, *, timeout = None, safe = true, poll_interval = 1e-5, out = None))]
+    fn read_after<'py>(
+        &self,
+        py: Python<'py>,
+        after: &Bound<'py, PyAny>,
+        timeout: Option<f64>,
+        safe: bool,
+        poll_interval: f64,
+        out: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyUntypedArray>> {
+        let attachment = self.attached(py, "read from")?;
+        self.wait(py, &attachment, wait::count(after)?, timeout, poll_interval, (safe, out))?;
+        Ok(self.read_now(py, &attachment, safe, out)?.0)
+    }
+
+    /// Waits until the count is above `after`; returns the newest count and reads nothing.
+    ///
+    /// Raises as read_after() does.
+    #[pyo3(signature = (*, after, timeout = None, poll_interval = 1e-5))]
+    fn wait_for_count(
+        &self,
+        py: Python<'_>,
+        after: &Bound<'_, PyAny>,
+        timeout: Option<f64>,
+        poll_interval: f64,
+    ) -> PyResult<u64> {
+        let attachment = self.attached(py, "wait for a write on")?;
+        self.wait(py, &attachment, wait::count(after)?, timeout, poll_interval, (true, None))
+    }
+
+    /// As read(), with the frame's count, id and times, all of the same publish.
+    ///
+    /// Raises as read() does.
+    #[pyo3(signature = (*, safe = true, poll_interval = 1e-6, out = None, timeout = None))]
+    fn read_publication(
+        &self,
+        py: Python<'_>,
+        safe: bool,
+        poll_interval: f64,
+        out: Option<&Bound<'_, PyAny>>,
+        timeout: Option<f64>,
+    ) -> PyResult<Publication> {
+        check_times(poll_interval, timeout)?;
+        let attachment = self.attached(py, "read a publication from")?;
+        self.publication(py, &attachment, safe, out)
+    }
+
+    /// As read_new(), with the frame's count, id and times.
+    ///
+    /// Raises as read_new() does.
+    #[pyo3(signature = (*, timeout = None, safe = true, poll_interval = 1e-5, out = None))]
+    fn read_new_publication(
+        &self,
+        py: Python<'_>,
+        timeout: Option<f64>,
+        safe: bool,
+        poll_interval: f64,
+        out: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Publication> {
+        let attachment = self.attached(py, "read a publication from")?;
+        let after = attachment.observer.count();
+        self.wait(py, &attachment, after, timeout, poll_interval, (safe, out))?;
+        self.publication(py, &attachment, safe, out)
+    }
+
+    /// As read_after(), with the frame's count, id and times.
+    ///
+    /// Raises as read_after() does.
+    #[pyo3(signature = (after, *, timeout = None, safe = true, poll_interval = 1e-5, out = None))]
+    fn read_after_publication(
+        &self,
+        py: Python<'_>,
+        after: &Bound<'_, PyAny>,
+        timeout: Option<f64>,
+        safe: bool,
+        poll_interval: f64,
+        out: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Publication> {
+        let attachment = self.attached(py, "read a publication from")?;
+        self.wait(py, &attachment, wait::count(after)?, timeout, poll_interval, (safe, out))?;
+        self.publication(py, &attachment, safe, out)
+    }
+
+    /// The newest frames that are still there, oldest first and without gaps: at most `n`, and at
+    /// most `cells` - 1 of them stay readable while the next is written. None for all. Does not
+    /// count as reading. Empty before the first frame.
+    ///
+    /// Raises ValueError for a negative `n`, StaleStreamError as read() does.
+    #[pyo3(signature = (n = None))]
+    fn history(&self, py: Python<'_>, n: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<Publication>> {
+        let attachment = self.attached(py, "read from")?;
+        let most = match n {
+            None => u64::MAX,
+            Some(n) => n.extract::<u64>().map_err(|_| {
+                PyValueError::new_err(format!("n is {n}; expected an integer from 0 on"))
+            })?,
+        };
+        self.past_frames(py, &attachment, most)
+    }
+
+    /// The newest frame where it lies, without a copy. The writer may use its cell again `cells` - 1
+    /// frames later: compute first, validate, and only then believe the result, which leaving the
+    /// `with` block does for you. Counts as reading.
+    ///
+    /// Raises RuntimeError before the first frame; StaleStreamError as read() does.
+    fn view(&self, py: Python<'_>) -> PyResult<FrameView> {
+        let attachment = self.attached(py, "read from")?;
+        let view = match attachment.reader.try_lock() {
+            Some(mut reader) => reader.view(),
+            None => attachment.stream.reader().view(),
+        };
+        let view = view.map_err(|error| errors::read(py, error))?;
+        self.place.note(view.info().count);
+        FrameView::new(py, &self.form, &attachment.stream, view)
+    }
+}
+
+impl SharedMemory {
+    fn wait(
+        &self,
+        py: Python<'_>,
+        attachment: &Attachment,
+        after: u64,
+        timeout: Option<f64>,
+        poll_interval: f64,
+        (safe, out): (bool, Option<&Bound<'_, PyAny>>),
+    ) -> PyResult<u64> {
+        wait::check_poll_interval(poll_interval)?;
+        self.refuse_unsafe_before_waiting(py, safe)?;
+        if let Some(out) = out {
+            self.form.check_out(out)?;
+        }
+        self.wait_after(py, attachment, after, wait::deadline(timeout)?)
+    }
+
+    fn past_frames(
+        &self,
+        py: Python<'_>,
+        attachment: &Attachment,
+        most: u64,
+    ) -> PyResult<Vec<Publication>> {
+        let newest = attachment.observer.count();
+        let wanted = most.min(attachment.stream.cells() as u64).min(newest);
+        let mut found = Vec::new();
+        for count in (newest - wanted + 1..=newest).rev() {
+            let array = self.form.empty(py)?;
+            // SAFETY: a new contiguous array, only written by the copy.
+            let bytes = unsafe { array::bytes_mut(&array, self.form.byte_len) };
+            let copied = py.detach(|| attachment.observer.frame_bytes_into(count, bytes));
+            match copied {
+                Ok(info) => {
+                    let payload = array.into_any().unbind();
+                    found.push(Publication::new(payload, Numbers::from(&info), 0));
+                }
+                Err(ReadError::Overwritten { .. }) => break,
+                Err(error) => return Err(errors::read(py, error)),
+            }
+        }
+        if found.is_empty() && wanted > 0 {
+            // Lapped already: the newest frame can always be had.
+            let (array, info) = self.take(py, attachment, None)?;
+            if let Some(info) = info {
+                found.push(Publication::new(array.into_any().unbind(), Numbers::from(&info), 0));
+            }
+        }
+        found.reverse();
+        Ok(found)
+    }
+}
+
+#[inline]
+fn check_times(poll_interval: f64, timeout: Option<f64>) -> PyResult<()> {
+    wait::check_poll_interval(poll_interval)?;
+    match timeout {
+        Some(timeout) => wait::deadline(Some(timeout)).map(drop),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,144 @@
+//! The `with` block that fills a frame in place.
+//!
+//! Upholds invariants 6 and 7: the array's base owns the mapping, and an abandoned frame is never
+//! readable.
+
+use crate::array::{self, Mapping};
+use crate::errors;
+use crate::handle::{Attachment, SharedMemory};
+use crate::lock::StreamLock;
+use crate::writing::Tag;
+use numpy::PyUntypedArray;
+use parking_lot::Mutex;
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use shm_core::{Deadline, Loan};
+use std::sync::Arc;
+
+/// A frame that is being filled in place; made by SharedMemory.write_view(). Use it in a `with`
+/// statement: entering yields the array, leaving publishes, leaving with an exception does not.
+#[pyclass(frozen, module = "shm_py")]
+pub(crate) struct WriteView {
+    handle: Py<SharedMemory>,
+    /// Until when to wait for the lock; `None` when the thread holds it already.
+    deadline: Option<Deadline>,
+    tag: Tag,
+    state: Mutex<State>,
+}
+
+/// New, then open, then over: a block is entered once.
+enum State {
+    New,
+    Open(Open),
+    Over,
+}
+
+struct Open {
+    attachment: Arc<Attachment>,
+    lock: Arc<StreamLock>,
+    loan: Loan,
+    array: Py<PyUntypedArray>,
+}
+
+impl WriteView {
+    pub(crate) fn new(handle: Py<SharedMemory>, deadline: Option<Deadline>, tag: Tag) -> WriteView {
+        WriteView { handle, deadline, tag, state: Mutex::new(State::New) }
+    }
+
+    fn begin(
+        &self,
+        py: Python<'_>,
+        attachment: Arc<Attachment>,
+        lock: Arc<StreamLock>,
+    ) -> PyResult<Open> {
+        let handle = self.handle.get();
+        let loan = lock.with_writer(&handle.name, |writer| {
+            writer.lend().map_err(|error| errors::publish(py, error))
+        })?;
+        let base = Mapping::of(py, &attachment.stream)?;
+        // SAFETY: the cell is this thread's until the commit, and `base` owns the mapping.
+        let array = unsafe { handle.form.over(py, loan.as_mut_ptr(), true, base) }?;
+        lock.set_viewing(true);
+        Ok(Open { attachment, lock, loan, array: array.unbind() })
+    }
+
+    fn end(&self, py: Python<'_>, open: Open, publish: bool) -> PyResult<()> {
+        let Open { attachment, lock, loan, array } = open;
+        array::make_read_only(array.bind(py));
+        lock.set_viewing(false);
+        if !publish {
+            return Ok(());
+        }
+        let tag = self.tag.resolve(py, &attachment)?;
+        lock.with_writer(&self.handle.get().name, |writer| {
+            let committed = writer.commit_loan(loan, tag);
+            committed.map(drop).map_err(|error| errors::publish(py, error))
+        })
+    }
+}
+
+#[pymethods]
+impl WriteView {
+    fn __enter__(&self, py: Python<'_>) -> PyResult<Py<PyUntypedArray>> {
+        let handle = self.handle.get();
+        let (attachment, lock) = handle.writable(py, "write to")?;
+        if !matches!(*self.state.lock(), State::New) {
+            return Err(PyRuntimeError::new_err(
+                "this write_view was entered already; make a new one",
+            ));
+        }
+        if let Some(deadline) = self.deadline {
+            lock.acquire(py, deadline, || attachment.is_closing())?;
+        } else if lock.depth() == 0 {
+            return Err(PyRuntimeError::new_err(
+                "write_view_locked requires an active 'with handle.locked()' block of this thread",
+            ));
+        }
+        match self.begin(py, attachment, lock.clone()) {
+            Ok(open) => {
+                let array = open.array.clone_ref(py);
+                *self.state.lock() = State::Open(open);
+                if self.deadline.is_some() {
+                    handle.note_level(true);
+                }
+                Ok(array)
+            }
+            Err(error) => {
+                if self.deadline.is_some() {
+                    lock.release()?;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    #[pyo3(signature = (exc_type, exc, tb))]
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        exc_type: &Bound<'_, PyAny>,
+        exc: &Bound<'_, PyAny>,
+        tb: &Bound<'_, PyAny>,
+    ) -> PyResult<bool> {
+        let _ = (exc, tb);
+        let State::Open(open) = core::mem::replace(&mut *self.state.lock(), State::Over) else {
+            return Err(PyRuntimeError::new_err("this write_view is not open; enter it first"));
+        };
+        let lock = open.lock.clone();
+        if lock.depth() == 0 {
+            // The handle was closed inside the block, and the lock with it.
+            array::make_read_only(open.array.bind(py));
+            drop(open);
+            return match exc_type.is_none() {
+                true => Err(errors::closed(py, "publish a frame of", &self.handle.get().name)),
+                false => Ok(false),
+            };
+        }
+        let outcome = self.end(py, open, exc_type.is_none());
+        if self.deadline.is_some() {
+            self.handle.get().note_level(false);
+            lock.release()?;
+        }
+        outcome.map(|()| false)
+    }
+}

@@ -1,0 +1,63 @@
+"""Names that leave nothing behind, and children that end with their test."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import shm_py
+from children import Child
+
+SHARED_MEMORY = Path("/dev/shm")
+_numbers = itertools.count()
+
+StartChild = Callable[..., Child]
+
+
+def segment_files(name: str) -> list[str]:
+    """The files of streams whose names begin with `name`, a name that needs no escaping."""
+    return sorted(path.name for path in SHARED_MEMORY.glob(f"shm.{os.getuid()}.{name}*"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A hang is a failure, not an endless run. A thread ends it even where signals are ignored."""
+    for item in items:
+        if item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(180, method="thread"))
+
+
+@pytest.fixture
+def shm_name(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A name of this test's own. Streams whose names begin with it are removed afterwards."""
+    label = re.sub("[^a-z0-9]+", "-", request.node.name.lower())[:50].strip("-")
+    name = f"pytest-{os.getpid()}-{next(_numbers)}-{label}"
+    yield name
+    for found in shm_py.list_streams(name):
+        shm_py.unlink_quiet(found)
+    assert segment_files(name) == []
+
+
+@pytest.fixture
+def start(shm_name: str) -> Iterator[StartChild]:
+    """Starts programs of the folder `children`; those that still run afterwards are ended."""
+    started: list[Child] = []
+
+    def begin(program: str, *arguments: object, **options: Any) -> Child:
+        child = Child.program(program, *arguments, **options)
+        started.append(child)
+        return child
+
+    yield begin
+    for child in started:
+        child.stop()
+
+
+@pytest.fixture(scope="session")
+def stress() -> bool:
+    """Whether the run may take minutes per test."""
+    return os.environ.get("SHM_PY_STRESS") == "1"

@@ -1,0 +1,257 @@
+"""What is written about the package is true: examples run, and docstrings say what is raised."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import shm_py
+from children import environment
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+STUB = ast.parse((ROOT / "python" / "shm_py" / "__init__.pyi").read_text())
+CLASSES = ["SharedMemory", "Publication", "FrameView", "WriteView"]
+
+
+def _blocks() -> Iterator[Any]:
+    for page in PAGES:
+        text = page.read_text()
+        for found in re.finditer(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
+            line = text.count("\n", 0, found.start(1)) + 1
+            yield pytest.param(found[1], id=f"{page.relative_to(ROOT)}:{line}")
+
+
+def _runs(arguments: list[str], tmp_path: Path) -> None:
+    before = set(shm_py.list_streams())
+    process = subprocess.Popen(
+        [sys.executable, *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+        cwd=tmp_path,
+    )
+    try:
+        _, errors = process.communicate(timeout=120)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+    left = [
+        name
+        for name in set(shm_py.list_streams()) - before
+        if shm_py.stat(name)["creator_pid"] == process.pid
+    ]
+    for name in left:
+        shm_py.unlink_quiet(name)
+    assert process.returncode == 0, errors
+    assert errors == ""
+    assert left == [], "it leaves streams behind"
+
+
+@pytest.mark.parametrize("source", _blocks())
+def test_blocks_of_the_pages_run(source: str, tmp_path: Path) -> None:
+    program = tmp_path / "block.py"
+    program.write_text(source)
+    _runs([str(program)], tmp_path)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+def test_examples_run(example: Path, tmp_path: Path) -> None:
+    _runs([str(example)], tmp_path)
+
+
+def test_there_are_blocks_and_examples() -> None:
+    assert len(list(_blocks())) >= 1, "README.md shows no Python"
+    assert len(EXAMPLES) >= 1, "there are no examples"
+
+
+def _members(kind: str) -> list[str]:
+    """What the stub says that a class has."""
+    found = next(node for node in STUB.body if isinstance(node, ast.ClassDef) and node.name == kind)
+    return [node.name for node in found.body if isinstance(node, ast.FunctionDef)]
+
+
+def _public(kind: str) -> list[str]:
+    return [name for name in _members(kind) if not name.startswith("_")]
+
+
+def _functions() -> list[str]:
+    return [node.name for node in STUB.body if isinstance(node, ast.FunctionDef)]
+
+
+def test_the_stub_lists_what_there_is() -> None:
+    listed = next(
+        ast.literal_eval(node.value)
+        for node in STUB.body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+    )
+    assert sorted(shm_py.__all__) == sorted(listed)
+    assert sorted([*_functions(), *CLASSES]) == sorted(
+        name for name in listed if not name.endswith("Error") and name != "__version__"
+    )
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_classes_have_what_the_stub_says_and_no_more(kind: str) -> None:
+    there = {name for name in dir(getattr(shm_py, kind)) if not name.startswith("_")}
+    assert there == set(_public(kind))
+    for name in _members(kind):
+        assert hasattr(getattr(shm_py, kind), name)
+
+
+DOCUMENTED = [*shm_py.__all__, *(f"{kind}.{name}" for kind in CLASSES for name in _public(kind))]
+DOCUMENTED.remove("__version__")
+
+
+def _resolve(path: str) -> Any:
+    found: Any = shm_py
+    for name in path.split("."):
+        found = inspect.getattr_static(found, name) if inspect.isclass(found) else getattr(found, name)
+    return found
+
+
+@pytest.mark.parametrize("path", DOCUMENTED)
+def test_everything_public_is_explained(path: str) -> None:
+    text = inspect.getdoc(_resolve(path))
+    assert text is not None and len(text.split()) >= 3, f"{path}: {text!r}"
+
+
+def test_the_module_is_explained() -> None:
+    assert shm_py.__doc__ is not None and len(shm_py.__doc__.split()) >= 5
+
+
+READ = ["RuntimeError", "StaleStreamError", "ValueError"]
+WAIT = [*READ, "TimeoutError"]
+LOCK = ["RuntimeError", "TimeoutError", "PermissionError", "StaleStreamError"]
+WRITE = ["ValueError", "TypeError", "OverflowError", "RuntimeError", "PermissionError",
+         "StaleStreamError"]
+RAISES: dict[str, list[str]] = {
+    "create": ["FileExistsError", "ValueError", "TypeError", "OSError", "RuntimeError"],
+    "open": ["FileNotFoundError", "ValueError"],
+    "stream": ["FileExistsError", "ValueError"],
+    "unlink": ["ValueError"],
+    "stat": ["FileNotFoundError", "ValueError"],
+    "locked_many": ["TimeoutError", "ValueError"],
+    "SharedMemory.acquire": LOCK,
+    "SharedMemory.locked": LOCK,
+    "SharedMemory.release": ["RuntimeError"],
+    "SharedMemory.write": [*WRITE, "TimeoutError"],
+    "SharedMemory.write_locked": WRITE,
+    "SharedMemory.write_view": ["RuntimeError", "TimeoutError", "PermissionError"],
+    "SharedMemory.write_view_locked": ["RuntimeError"],
+    "SharedMemory.clear": ["TimeoutError", "PermissionError", "StaleStreamError"],
+    "SharedMemory.read": READ,
+    "SharedMemory.read_publication": READ,
+    "SharedMemory.read_new": WAIT,
+    "SharedMemory.read_after": WAIT,
+    "SharedMemory.wait_for_count": ["TimeoutError", "StaleStreamError", "ValueError"],
+    "SharedMemory.read_new_publication": WAIT,
+    "SharedMemory.read_after_publication": WAIT,
+    "SharedMemory.read_new_async": ["TimeoutError"],
+    "SharedMemory.read_after_async": ["TimeoutError"],
+    "SharedMemory.read_after_publication_async": ["TimeoutError"],
+    "SharedMemory.wait_for_count_async": ["TimeoutError"],
+    "SharedMemory.history": ["ValueError"],
+    "SharedMemory.view": ["RuntimeError"],
+    "SharedMemory.is_stale": ["ValueError"],
+    "SharedMemory.create_from_config": ["FileExistsError", "ValueError"],
+    "SharedMemory.pinned_buffer": ["RuntimeError"],
+    "SharedMemory.close": ["RuntimeError"],
+    "SharedMemory.unlink": ["PermissionError", "StaleStreamError"],
+    "FrameView.validate": ["FrameOverwrittenError"],
+}
+
+
+@pytest.mark.parametrize("path", RAISES)
+def test_errors_are_named(path: str) -> None:
+    text = inspect.getdoc(_resolve(path)) or ""
+    missing = [error for error in RAISES[path] if error not in text]
+    assert missing == [], f"the docstring of {path} does not mention {missing}"
+
+
+def _stub_parameters(node: ast.FunctionDef) -> list[tuple[str, str]]:
+    positional = [(argument.arg, "positional") for argument in node.args.args]
+    return positional + [(argument.arg, "keyword") for argument in node.args.kwonlyargs]
+
+
+def _stub_functions() -> Iterator[Any]:
+    for node in STUB.body:
+        if isinstance(node, ast.FunctionDef):
+            yield pytest.param(node.name, node, id=node.name)
+        elif isinstance(node, ast.ClassDef) and node.name in CLASSES:
+            for member in node.body:
+                if isinstance(member, ast.FunctionDef) and not member.name.startswith("_"):
+                    if not any(ast.unparse(mark) == "property" for mark in member.decorator_list):
+                        path = f"{node.name}.{member.name}"
+                        yield pytest.param(path, member, id=path)
+
+
+@pytest.mark.parametrize(("path", "node"), _stub_functions())
+def test_help_shows_the_signature_of_the_stub(path: str, node: ast.FunctionDef) -> None:
+    found: Any = shm_py
+    for name in path.split("."):
+        found = getattr(found, name)
+    signature = inspect.signature(found)
+    expected = _stub_parameters(node)
+    if expected and expected[0][0] == "cls":
+        expected = expected[1:]
+    shown = [
+        (parameter.name, "keyword" if parameter.kind is parameter.KEYWORD_ONLY else "positional")
+        for parameter in signature.parameters.values()
+    ]
+    assert shown == expected
+    defaults = [*[None] * (len(node.args.args) - len(node.args.defaults)), *node.args.defaults]
+    pairs = zip([*node.args.args, *node.args.kwonlyargs], [*defaults, *node.args.kw_defaults])
+    for argument, default in pairs:
+        if argument.arg in ("self", "cls"):
+            continue
+        parameter = signature.parameters[argument.arg]
+        if default is None:
+            assert parameter.default is inspect.Parameter.empty, argument.arg
+        elif ast.unparse(default) != "...":
+            assert parameter.default == ast.literal_eval(default), argument.arg
+        else:
+            assert parameter.default is not inspect.Parameter.empty, argument.arg
+
+
+def test_mypy_agrees_that_the_stub_is_what_there_is(tmp_path: Path) -> None:
+    pytest.importorskip("mypy")
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy.stubtest", "shm_py", "--ignore-disjoint-bases"],
+        capture_output=True,
+        text=True,
+        timeout=170,
+        cwd=tmp_path,
+        env=environment(),
+    )
+    if "unrecognized arguments" in done.stderr:
+        pytest.skip("this mypy is too old")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_mypy_is_content_with_these_tests(tmp_path: Path) -> None:
+    pytest.importorskip("mypy")
+    config = tmp_path / "mypy.ini"
+    config.write_text("[mypy]\nstrict = True\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--config-file", str(config), "--cache-dir",
+         str(tmp_path / "cache"), str(Path(__file__).parent)],
+        capture_output=True,
+        text=True,
+        timeout=170,
+        cwd=tmp_path,
+        env=environment({"MYPYPATH": str(ROOT / "python")}),
+    )
+    shutil.rmtree(tmp_path / "cache", ignore_errors=True)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,118 @@
+"""What an import costs and shows."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from pathlib import Path
+
+import pytest
+import shm_py
+from children import run
+
+IMPORTED = "import sys\nimport {}\nprint(*sorted(sys.modules))"
+
+
+def test_an_import_brings_nothing_that_is_not_needed() -> None:
+    numpys = set(run(IMPORTED.format("numpy")).split())
+    ours = set(run(IMPORTED.format("shm_py")).split())
+    added = ours - numpys
+    assert {"shm_py", "shm_py._native"} <= added and "numpy" in ours
+    # An interpreter that has little beside NumPy: none of these comes with us.
+    for heavy in (
+        "torch",
+        "asyncio",
+        "multiprocessing",
+        "multiprocessing.resource_tracker",
+        "multiprocessing.shared_memory",
+        "ml_dtypes",
+        "concurrent.futures",
+        "typing_extensions",
+        "pyshmem",
+        "subprocess",
+        "socket",
+    ):
+        assert heavy not in added, heavy
+    assert not any(module.startswith("numpy.testing") for module in added)
+
+
+def test_an_import_starts_no_thread_and_touches_no_stream(shm_name: str) -> None:
+    said = run(
+        """
+import os
+import numpy
+def things():
+    return len(os.listdir("/proc/self/task")), len(os.listdir("/proc/self/fd"))
+before = things()
+listed = sorted(os.listdir("/dev/shm"))
+import shm_py
+assert things() == before, (before, things())
+print("same" if all(name in os.listdir("/dev/shm") or "pytest" in name for name in listed) else listed)
+"""
+    )
+    assert said == "same\n"
+
+
+def test_cpu_work_never_imports_torch(shm_name: str) -> None:
+    said = run(
+        """
+import sys
+import numpy as np, shm_py
+with shm_py.stream(sys.argv[1], shape=(2,)) as shm:
+    shm.write([1, 2])
+    shm.read(), shm.view(), shm.history(), np.from_dlpack(shm), shm.describe()
+    shm_py.gpu_available()
+    try:
+        shm.pinned_buffer()
+    except RuntimeError:
+        pass
+print(*(name for name in ("torch", "asyncio", "multiprocessing") if name in sys.modules))
+""",
+        shm_name,
+    )
+    assert said == "\n"
+
+
+def test_the_version_is_the_distributions() -> None:
+    assert shm_py.__version__ == importlib.metadata.version("shm-py")
+
+
+def test_the_package_is_typed() -> None:
+    assert shm_py.__file__ is not None
+    folder = Path(shm_py.__file__).parent
+    assert (folder / "py.typed").is_file() and (folder / "__init__.pyi").is_file()
+
+
+def test_star_import_gives_what_all_says() -> None:
+    names: dict[str, object] = {}
+    exec("from shm_py import *", names)
+    names.pop("__builtins__")
+    assert sorted(names) == sorted(shm_py.__all__)
+    with pytest.raises(ImportError):
+        exec("from shm_py import no_such_name", {})
+
+
+def test_the_exceptions_are_kinds_of_what_callers_catch() -> None:
+    assert issubclass(shm_py.InconsistentStreamError, RuntimeError)
+    assert issubclass(shm_py.FrameOverwrittenError, shm_py.InconsistentStreamError)
+    assert issubclass(shm_py.StaleStreamError, RuntimeError)
+    assert not issubclass(shm_py.StaleStreamError, shm_py.InconsistentStreamError)
+    for name in ("InconsistentStreamError", "FrameOverwrittenError", "StaleStreamError"):
+        error = getattr(shm_py, name)
+        assert (error.__module__, error.__name__) == ("shm_py", name)
+    for name in ("SharedMemory", "Publication", "FrameView", "WriteView"):
+        kind = getattr(shm_py, name)
+        assert (kind.__module__, kind.__name__) == ("shm_py", name)
+
+
+def test_an_import_again_is_the_same_module() -> None:
+    said = run(
+        """
+import importlib, sys
+import shm_py
+first = shm_py.SharedMemory
+importlib.reload(shm_py)
+assert shm_py.SharedMemory is first
+print(shm_py.create.__module__, shm_py.open.__name__)
+"""
+    )
+    assert said == "shm_py open\n"
