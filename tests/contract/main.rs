@@ -5,6 +5,7 @@
 mod conformance;
 mod hostile;
 mod layering;
+mod lending;
 mod lifecycle;
 mod messages;
 mod model;

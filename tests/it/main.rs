@@ -10,4 +10,5 @@ mod random;
 mod rig;
 mod several;
 mod stop;
+mod takeover;
 mod wake;
