@@ -21,7 +21,7 @@ use std::sync::Arc;
 /// The right to publish, exclusive from [`Stream::writer`](crate::Stream::writer) until dropped.
 ///
 /// Several writers share a stream by each taking a `Writer` for one frame or a few: taking and
-/// dropping one costs two system calls.
+/// dropping one costs no system call unless somebody else has or wants the lock.
 ///
 /// ```
 /// use shm_core::{Deadline, Stream, StreamConfig};
