@@ -6,7 +6,7 @@ use crate::publication::Numbers;
 use numpy::PyArrayDescr;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyTuple, PyType};
 use shm_core::{ReadError, Role};
 
 impl SharedMemory {
@@ -112,11 +112,9 @@ impl SharedMemory {
     }
 
     /// 32 hexadecimal digits that differ between streams that ever had the same name.
-    ///
-    /// Raises RuntimeError on a closed handle.
     #[getter]
-    fn instance_id(&self, py: Python<'_>) -> PyResult<String> {
-        Ok(hexadecimal(self.attached(py, "read instance_id from")?.stream.instance()))
+    fn instance_id(&self) -> String {
+        hexadecimal(self.instance)
     }
 
     /// Process id of the creator, as seen in its own pid namespace.
@@ -289,7 +287,8 @@ impl SharedMemory {
         Ok(lines.join("\n"))
     }
 
-    /// What create_from_config() needs to make such a stream again: a dict of plain values.
+    /// What create_from_config() needs to make such a stream again: a dict that json can write, unless
+    /// the stream has metadata, which is bytes.
     ///
     /// Raises RuntimeError on a closed handle.
     fn to_config<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
@@ -302,7 +301,10 @@ impl SharedMemory {
         config.set_item("cpu_mirror", true)?;
         config.set_item("notify", true)?;
         config.set_item("cells", attachment.stream.cells())?;
-        config.set_item("metadata", PyBytes::new(py, attachment.stream.metadata()))?;
+        // Without metadata the configuration is plain JSON.
+        if !attachment.stream.metadata().is_empty() {
+            config.set_item("metadata", PyBytes::new(py, attachment.stream.metadata()))?;
+        }
         config.set_item("temporary", attachment.stream.is_temporary())?;
         Ok(config)
     }
@@ -310,9 +312,13 @@ impl SharedMemory {
     /// Creates a stream from a mapping with the keys of to_config(); `name` and `shape` are required,
     /// the others have create()'s defaults.
     ///
-    /// Raises KeyError for a missing key, TypeError for an unknown one; else as create() does.
-    #[staticmethod]
-    fn create_from_config<'py>(config: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    /// Raises KeyError for a missing key, TypeError for an unknown one; else as create() does:
+    /// FileExistsError, ValueError, TypeError, OSError, RuntimeError.
+    #[classmethod]
+    fn create_from_config<'py>(
+        _cls: &Bound<'py, PyType>,
+        config: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let py = config.py();
         let keywords = PyDict::new(py);
         keywords.update(config.cast()?)?;

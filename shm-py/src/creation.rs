@@ -145,7 +145,9 @@ fn open_within(py: Python<'_>, name: &str, readonly: bool, deadline: Deadline) -
 pub(crate) fn name_argument(name: &Bound<'_, PyAny>) -> PyResult<String> {
     let refused = |why: &str| {
         let shown = name.repr().map_or_else(|_| "?".to_owned(), |repr| repr.to_string());
-        Err(PyValueError::new_err(format!("name must be a non-empty string; {shown} {why}")))
+        Err(PyValueError::new_err(format!(
+            "name must be a non-empty string without NUL characters; {shown} {why}"
+        )))
     };
     let Ok(text) = name.cast::<PyString>() else { return refused("is not a string") };
     let Ok(text) = text.to_cow() else { return refused("cannot be written as UTF-8") };

@@ -154,6 +154,19 @@ pub(crate) fn unlink_stream(py: Python<'_>, stream: &Stream) -> PyResult<()> {
     }
 }
 
+/// As [`unlink_stream`] for a handle that is closed.
+pub(crate) fn unlink_instance(py: Python<'_>, name: &str, instance: [u8; 16]) -> PyResult<()> {
+    match Stream::open(name) {
+        Ok(stream) if stream.instance() == instance => unlink_stream(py, &stream),
+        Ok(stream) => {
+            let name = stream.name().to_owned();
+            Err(errors::unlink(py, UnlinkError::Stale { name }))
+        }
+        Err(OpenError::NotFound { .. }) => Ok(()),
+        Err(error) => Err(errors::open(py, error)),
+    }
+}
+
 fn is_absent(name: &str) -> bool {
     matches!(shm_core::stat(name), Err(OpenError::NotFound { .. }))
 }

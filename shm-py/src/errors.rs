@@ -165,7 +165,11 @@ pub(crate) fn read(py: Python<'_>, error: ReadError) -> PyErr {
             waited.as_secs_f64()
         )),
         ReadError::Stale { name } => stale(py, &name),
-        ReadError::Overwritten { .. } => FrameOverwrittenError::new_err(error.to_string()),
+        ReadError::Overwritten { name, count } => FrameOverwrittenError::new_err(format!(
+            "frame {count} of shared memory {} was overwritten while it was looked at; look again, read \
+             a copy, or create the stream with more cells",
+            quoted(py, &name)
+        )),
         other => InconsistentStreamError::new_err(other.to_string()),
     }
 }

@@ -26,13 +26,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 /// (as a name to reopen). close() ends the handle, unlink() the stream; leaving a `with` block closes.
 ///
 /// Every call on a closed handle raises RuntimeError; name, shape, dtype, size, owner, readonly,
-/// casting and the GPU attributes stay readable. Calls that change the stream raise PermissionError
+/// casting, instance_id and the GPU attributes stay readable. Calls that change the stream raise PermissionError
 /// on a read-only handle and StaleStreamError once the stream was unlinked or replaced.
 #[pyclass(frozen, weakref, module = "shm_py")]
 pub(crate) struct SharedMemory {
     pub(crate) name: String,
     pub(crate) form: ArrayForm,
     pub(crate) shape: Py<PyTuple>,
+    /// Which of the streams that ever had the name this is.
+    pub(crate) instance: [u8; 16],
     pub(crate) owner: bool,
     pub(crate) readonly: bool,
     pub(crate) casting: Casting,
@@ -103,7 +105,7 @@ impl SharedMemory {
             missed: AtomicU64::new(0),
             total_missed: AtomicU64::new(0),
         };
-        let name = stream.name().to_owned();
+        let (name, instance) = (stream.name().to_owned(), stream.instance());
         let attachment = Attachment {
             reader: Mutex::new(stream.reader()),
             observer: stream.reader(),
@@ -117,6 +119,7 @@ impl SharedMemory {
             name,
             form,
             shape,
+            instance,
             owner,
             readonly,
             casting,
@@ -265,8 +268,7 @@ impl SharedMemory {
                 drop_detached(py, attachment);
                 outcome
             }
-            // A closed handle has only the name left.
-            None => crate::discovery::unlink(py, &self.name),
+            None => crate::discovery::unlink_instance(py, &self.name, self.instance),
         }
     }
 
@@ -288,9 +290,14 @@ impl SharedMemory {
         tb: &Bound<'_, PyAny>,
     ) -> PyResult<bool> {
         let _ = (exc_type, exc, tb);
-        match self.auto_unlink && !self.is_closed() {
-            true => self.unlink(py)?,
-            false => self.detach_from_stream(py)?,
+        if !self.auto_unlink {
+            self.detach_from_stream(py)?;
+            return Ok(false);
+        }
+        match self.unlink(py) {
+            // Somebody else has the name by now, so this stream is gone, as it should be.
+            Err(error) if error.is_instance_of::<errors::StaleStreamError>(py) => {}
+            outcome => outcome?,
         }
         Ok(false)
     }

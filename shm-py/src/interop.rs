@@ -12,7 +12,7 @@ impl SharedMemory {
     /// on meanwhile, and nothing polls; cancelling works as usual.
     ///
     /// Raises as read_new() does, when awaited.
-    #[pyo3(signature = (*, timeout = None, safe = true, poll_interval = 1e-4, out = None))]
+    #[pyo3(signature = (*, timeout = None, safe = true, poll_interval = 1e-5, out = None))]
     fn read_new_async<'py>(
         slf: Bound<'py, Self>,
         timeout: Option<f64>,

@@ -13,7 +13,10 @@ use shm_core::{Deadline, LockError, Stream, Writer, fork_generation};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, LazyLock, Weak};
 use std::thread::{self, Thread};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// A thread that has waited longer is handed the lock; before, whoever comes first may have it.
+const PATIENCE: Duration = Duration::from_millis(1);
 
 /// One stream's lock in this process, shared by all handles on it.
 #[derive(Debug)]
@@ -31,7 +34,15 @@ struct State {
     writer: Option<Writer>,
     /// A write view of the owner is open.
     viewing: bool,
-    waiting: VecDeque<Thread>,
+    /// Who waits, longest first.
+    waiting: VecDeque<Waiter>,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    mark: ThreadMark,
+    thread: Thread,
+    since: Instant,
 }
 
 /// The locks of this process by stream instance. Python code opens a stream wherever it needs it,
@@ -65,35 +76,11 @@ impl StreamLock {
         ended: impl Fn() -> bool,
     ) -> PyResult<()> {
         let me = ThreadMark::own();
-        let mut begun = None;
-        loop {
-            {
-                let mut state = self.state();
-                match state.owner {
-                    Some(owner) if owner == me => {
-                        state.depth += 1;
-                        return Ok(());
-                    }
-                    None => {
-                        (state.owner, state.depth) = (Some(me), 1);
-                        break;
-                    }
-                    Some(_) if deadline.has_passed() => {}
-                    Some(_) => state.waiting.push_back(thread::current()),
-                }
-            }
-            let begun = *begun.get_or_insert_with(Instant::now);
-            if deadline.has_passed() {
-                let name = errors::quoted(py, self.stream.name());
-                return Err(PyTimeoutError::new_err(format!(
-                    "timed out waiting for the lock of shared memory {name} after {:.3} s: held by \
-                     another thread of process {}",
-                    begun.elapsed().as_secs_f64(),
-                    std::process::id()
-                )));
-            }
-            py.detach(|| thread::park_timeout(wait::slice(deadline)));
-            self.check_waiter(py, &ended)?;
+        let taken = self.state().take(me);
+        match taken {
+            Taken::Again => return Ok(()),
+            Taken::First => {}
+            Taken::ByAnother => self.wait_for_turn(py, me, deadline, &ended)?,
         }
         // This thread owns the lock among those of the process; now among processes.
         match self.lock_stream(py, deadline, &ended) {
@@ -108,17 +95,72 @@ impl StreamLock {
         }
     }
 
+    /// Waits until no other thread of this process has the lock, or it is handed to this one.
+    #[cold]
+    fn wait_for_turn(
+        &self,
+        py: Python<'_>,
+        me: ThreadMark,
+        deadline: Deadline,
+        ended: &impl Fn() -> bool,
+    ) -> PyResult<()> {
+        let since = Instant::now();
+        let waiter = Waiter { mark: me, thread: thread::current(), since };
+        self.state().waiting.push_back(waiter);
+        loop {
+            let mut outcome = Ok(());
+            if !deadline.has_passed() {
+                py.detach(|| thread::park_timeout(wait::slice(deadline)));
+                outcome = self.check_waiter(py, ended);
+            }
+            let mut state = self.state();
+            if outcome.is_ok() && state.take(me) != Taken::ByAnother {
+                state.depth = 1;
+                state.waiting.retain(|waiter| waiter.mark != me);
+                return Ok(());
+            }
+            if outcome.is_ok() && !deadline.has_passed() {
+                continue;
+            }
+            state.waiting.retain(|waiter| waiter.mark != me);
+            let handed_over = state.owner == Some(me);
+            drop(state);
+            if handed_over {
+                self.let_go();
+            }
+            return outcome.and_then(|()| Err(self.held_by_thread(py, since)));
+        }
+    }
+
+    fn held_by_thread(&self, py: Python<'_>, since: Instant) -> PyErr {
+        PyTimeoutError::new_err(format!(
+            "timed out waiting for the lock of shared memory {} after {:.3} s: held by another thread \
+             of process {}",
+            errors::quoted(py, self.stream.name()),
+            since.elapsed().as_secs_f64(),
+            std::process::id()
+        ))
+    }
+
     fn lock_stream(
         &self,
         py: Python<'_>,
         deadline: Deadline,
         ended: &impl Fn() -> bool,
     ) -> PyResult<Writer> {
+        if let Ok(writer) = self.stream.writer(Deadline::NOW) {
+            return Ok(writer);
+        }
+        let begun = Instant::now();
         let mut attempt = self.stream.writer(Deadline::NOW);
         loop {
             match attempt {
                 Ok(writer) => return Ok(writer),
                 Err(LockError::Timeout { .. }) if !deadline.has_passed() => {}
+                Err(LockError::Timeout { name, holder, .. }) => {
+                    let waited = begun.elapsed();
+                    return Err(errors::lock(py, LockError::Timeout { name, holder, waited }));
+                }
                 Err(error) => return Err(errors::lock(py, error)),
             }
             attempt = py.detach(|| self.stream.writer(wait::slice(deadline)));
@@ -171,11 +213,19 @@ impl StreamLock {
     fn let_go(&self) {
         let mut state = self.state();
         (state.owner, state.depth, state.viewing) = (None, 0, false);
-        let (writer, next) = (state.writer.take(), state.waiting.pop_front());
+        let writer = state.writer.take();
+        let longest = state
+            .waiting
+            .front()
+            .map(|waiter| (waiter.mark, waiter.thread.clone(), waiter.since.elapsed() > PATIENCE));
+        if let Some((mark, _, true)) = longest {
+            (state.owner, state.depth) = (Some(mark), 1);
+        }
         drop(state);
+        // Other processes get their chance in between, too.
         drop(writer);
-        if let Some(next) = next {
-            next.unpark();
+        if let Some((_, thread, _)) = longest {
+            thread.unpark();
         }
     }
 
@@ -228,6 +278,34 @@ impl StreamLock {
         }
         state
     }
+}
+
+impl State {
+    fn take(&mut self, me: ThreadMark) -> Taken {
+        match self.owner {
+            Some(owner) if owner == me => {
+                self.depth += 1;
+                Taken::Again
+            }
+            Some(_) => Taken::ByAnother,
+            None => {
+                (self.owner, self.depth) = (Some(me), 1);
+                Taken::First
+            }
+        }
+    }
+}
+
+/// What became of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+enum Taken {
+    /// The thread has the lock now.
+    First,
+    /// It had the lock before, and has one more level.
+    Again,
+    /// Another thread has it.
+    ByAnother,
 }
 
 impl Drop for StreamLock {

@@ -103,7 +103,7 @@ impl Publication {
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         Ok(format!(
-            "Publication(payload={}, count={}, frame_id={}, write_time={}, missed_publications={})",
+            "Publication(payload={}, count={}, frame_id={}, write_time={:?}, missed_publications={})",
             self.payload.bind(py).repr()?,
             self.numbers.count,
             self.numbers.frame_id,

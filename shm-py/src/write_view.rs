@@ -77,6 +77,21 @@ impl WriteView {
     }
 }
 
+impl Drop for WriteView {
+    /// A block that was entered by hand and never left: nothing is published, and the lock is free.
+    fn drop(&mut self) {
+        let State::Open(open) = core::mem::replace(self.state.get_mut(), State::Over) else {
+            return;
+        };
+        Python::try_attach(|py| array::make_read_only(open.array.bind(py)));
+        open.lock.set_viewing(false);
+        if self.deadline.is_some() {
+            self.handle.get().note_level(false);
+            open.lock.release_orphaned(1);
+        }
+    }
+}
+
 #[pymethods]
 impl WriteView {
     fn __enter__(&self, py: Python<'_>) -> PyResult<Py<PyUntypedArray>> {

@@ -14,6 +14,7 @@ import shm_py
 from children import Child
 
 SHARED_MEMORY = Path("/dev/shm")
+STRESS = os.environ.get("SHM_PY_STRESS") == "1"
 _numbers = itertools.count()
 
 StartChild = Callable[..., Child]
@@ -24,11 +25,11 @@ def segment_files(name: str) -> list[str]:
     return sorted(path.name for path in SHARED_MEMORY.glob(f"shm.{os.getuid()}.{name}*"))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """A hang is a failure, not an endless run. A thread ends it even where signals are ignored."""
+    limit = 1800.0 if STRESS else config.getoption("timeout") or 180.0
     for item in items:
-        if item.get_closest_marker("timeout") is None:
-            item.add_marker(pytest.mark.timeout(180, method="thread"))
+        item.add_marker(pytest.mark.timeout(limit, method="thread"))
 
 
 @pytest.fixture
@@ -59,5 +60,5 @@ def start(shm_name: str) -> Iterator[StartChild]:
 
 @pytest.fixture(scope="session")
 def stress() -> bool:
-    """Whether the run may take minutes per test."""
-    return os.environ.get("SHM_PY_STRESS") == "1"
+    """Whether each test may take minutes."""
+    return STRESS

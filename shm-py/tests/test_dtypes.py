@@ -299,6 +299,7 @@ def _relaid(rng: np.random.Generator, frame: NDArray[Any]) -> NDArray[Any]:
     moved = frame.transpose(order)
     shape = tuple(int(dim * abs(step)) for dim, step in zip(moved.shape, steps))
     room = np.zeros(shape, frame.dtype)
-    place = room[tuple(slice(None, None, int(step)) for step in steps)]
+    slices: Any = (..., *(slice(None, None, int(step)) for step in steps))
+    place: NDArray[Any] = room[slices]
     place[...] = moved
     return place.transpose(np.argsort(order))

@@ -9,15 +9,10 @@ import pytest
 import shm_py
 from children import run
 
-IMPORTED = "import sys\nimport {}\nprint(*sorted(sys.modules))"
-
 
 def test_an_import_brings_nothing_that_is_not_needed() -> None:
-    numpys = set(run(IMPORTED.format("numpy")).split())
-    ours = set(run(IMPORTED.format("shm_py")).split())
-    added = ours - numpys
-    assert {"shm_py", "shm_py._native"} <= added and "numpy" in ours
-    # An interpreter that has little beside NumPy: none of these comes with us.
+    imported = set(run("import sys\nimport shm_py\nprint(*sorted(sys.modules))").split())
+    assert {"shm_py", "shm_py._native"} <= imported
     for heavy in (
         "torch",
         "asyncio",
@@ -31,8 +26,7 @@ def test_an_import_brings_nothing_that_is_not_needed() -> None:
         "subprocess",
         "socket",
     ):
-        assert heavy not in added, heavy
-    assert not any(module.startswith("numpy.testing") for module in added)
+        assert heavy not in imported, heavy
 
 
 def test_an_import_starts_no_thread_and_touches_no_stream(shm_name: str) -> None:
@@ -79,7 +73,7 @@ def test_the_version_is_the_distributions() -> None:
 def test_the_package_is_typed() -> None:
     assert shm_py.__file__ is not None
     folder = Path(shm_py.__file__).parent
-    assert (folder / "py.typed").is_file() and (folder / "__init__.pyi").is_file()
+    assert (folder / "py.typed").is_file() and (folder / "_native.pyi").is_file()
 
 
 def test_star_import_gives_what_all_says() -> None:
@@ -112,7 +106,7 @@ import shm_py
 first = shm_py.SharedMemory
 importlib.reload(shm_py)
 assert shm_py.SharedMemory is first
-print(shm_py.create.__module__, shm_py.open.__name__)
+print(shm_py.create.__name__, shm_py.open.__name__)
 """
     )
-    assert said == "shm_py open\n"
+    assert said == "create open\n"

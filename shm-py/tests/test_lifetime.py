@@ -288,7 +288,6 @@ while time.monotonic() < end:
     old, box[0] = box[0], shm_py.open(name)
     try:
         old.close()
-        closed += 1
     except RuntimeError as error:
         # A writing thread has the lock through it.
         assert "another thread owns its lock" in str(error), error
@@ -298,6 +297,7 @@ while time.monotonic() < end:
                 old.close()
             except RuntimeError:
                 refusals += 1
+    closed += 1
 ending.set()
 for thread in threads:
     thread.join()

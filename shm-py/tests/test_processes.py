@@ -48,13 +48,11 @@ def test_publications_are_pickled_whole(shm_name: str) -> None:
     with shm_py.create(shm_name, shape=(2,)) as shm:
         shm.write(np.ones(2, np.float32), frame_id=2**64 - 1, acquired_ns=5)
         found = shm.read_publication()
-        try:
-            pickled = pickle.dumps(found)
-        except TypeError as error:
-            pytest.skip(f"not promised: {error}")
-    other = pickle.loads(pickled)
-    assert (other.count, other.frame_id, other.acquired_ns) == (1, 2**64 - 1, 5)
-    np.testing.assert_array_equal(other.payload, [1, 1])
+    for other in (pickle.loads(pickle.dumps(found)), copy.copy(found), copy.deepcopy(found)):
+        assert type(other) is shm_py.Publication
+        assert (other.count, other.frame_id, other.acquired_ns) == (1, 2**64 - 1, 5)
+        assert (other.write_time_ns, other.missed_publications) == (found.write_time_ns, 0)
+        np.testing.assert_array_equal(other.payload, [1, 1])
 
 
 @pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())

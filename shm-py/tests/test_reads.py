@@ -134,7 +134,7 @@ def test_frame_ids_persist(shm_name: str) -> None:
         shm.clear()
         assert reader.frame_id == 9
         shm.write(one, frame_id=0)
-        assert (reader.frame_id, shm.count) == (0, 8)
+        assert (reader.frame_id, shm.count) == (0, 9)
 
 
 BAD_IDS: list[tuple[Any, type[Exception]]] = [

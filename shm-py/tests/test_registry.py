@@ -27,27 +27,32 @@ def test_streams_are_listed_by_prefix_and_sorted(shm_name: str) -> None:
     assert shm_py.list_streams(shm_name + "/no-such") == []
 
 
-def test_foreign_files_are_neither_listed_nor_removed(shm_name: str) -> None:
+def test_files_that_are_no_streams_are_neither_listed_nor_swept(shm_name: str) -> None:
     prefix = Path(f"/dev/shm/shm.{os.getuid()}.{shm_name}")
-    foreign = [Path(f"{prefix}-empty"), Path(f"{prefix}-noise"), Path(f"{prefix}-short")]
-    foreign[0].touch()
-    foreign[1].write_bytes(np.random.default_rng(2).bytes(100_000))
+    empty, noise, short = (Path(f"{prefix}-{kind}") for kind in ("empty", "noise", "short"))
     shm_py.create(shm_name, shape=(1,)).close()
-    foreign[2].write_bytes(Path(prefix).read_bytes()[:100])
+    empty.touch()
+    noise.write_bytes(np.random.default_rng(2).bytes(100_000))
+    short.write_bytes(prefix.read_bytes()[:100])
     try:
         assert shm_py.list_streams(shm_name) == [shm_name]
-        for path in foreign:
+        for path in (empty, noise, short):
             name = path.name.split(".", 2)[2]
-            with pytest.raises((OSError, ValueError, shm_py.InconsistentStreamError)):
-                shm_py.open(name)
-            with pytest.raises((OSError, ValueError, shm_py.InconsistentStreamError)):
-                shm_py.stat(name)
-            shm_py.unlink_quiet(name)
+            for call in (shm_py.open, shm_py.stat):
+                with pytest.raises((OSError, ValueError), match=name):
+                    call(name)
+        assert shm_py.gc(shm_name) == [shm_name]
+        shm_py.create(shm_name, shape=(1,)).close()
         assert shm_py.purge(prefix=shm_name) == [shm_name]
-        assert all(path.exists() for path in foreign)
+        assert empty.exists() and noise.exists() and short.exists()
+        # Not even by its name, if it was never one of ours.
+        with pytest.raises(ValueError):
+            shm_py.unlink(shm_name + "-noise")
+        shm_py.unlink_quiet(shm_name + "-noise")
+        assert noise.exists()
     finally:
-        for path in foreign:
-            path.unlink()
+        for path in (empty, noise, short):
+            path.unlink(missing_ok=True)
 
 
 def test_stat(shm_name: str, start: StartChild) -> None:

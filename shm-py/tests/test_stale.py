@@ -119,6 +119,7 @@ def test_writes_in_the_middle_are_refused(shm_name: str, way: str) -> None:
 @ways
 def test_a_stale_handle_removes_nothing_of_its_successors(shm_name: str, way: str) -> None:
     old = shm_py.create(shm_name, shape=(2,))
+    instance = old.instance_id
     WAYS[way](shm_name)
     if way == "removed":
         old.unlink()
@@ -130,7 +131,7 @@ def test_a_stale_handle_removes_nothing_of_its_successors(shm_name: str, way: st
     assert shm_py.list_streams(shm_name) == [shm_name]
     with shm_py.open(shm_name) as new:
         assert not new.stale
-        assert new.instance_id != old.instance_id and new.count == 0
+        assert new.instance_id != instance and new.count == 0
     old.close()
 
 

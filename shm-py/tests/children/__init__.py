@@ -69,6 +69,11 @@ class Child:
         line, _, self._said = self._said.partition(b"\n")
         return line.decode()
 
+    def has_answered(self, timeout: float) -> bool:
+        """Whether there is something to hear, within that time."""
+        assert self.process.stdout is not None
+        return bool(self._said or select.select([self.process.stdout], [], [], timeout)[0])
+
     def ask(self, line: str, timeout: float = PATIENCE) -> str:
         """Says a line and hears one."""
         self.say(line)

@@ -57,6 +57,7 @@ def main(name: str) -> None:
             shm.write(np.full(5_000, number, np.float32))
             with shm.write_view() as array:
                 array[...] = -number
+    del array  # it keeps its stream's memory
     assert all((shm.read() == -4).all() and shm.count == 8 for shm in streams)
 
     # Room that is given back is room again.

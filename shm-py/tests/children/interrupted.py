@@ -88,6 +88,8 @@ def main(name: str, way: str) -> None:
         published = shm.count - before
         assert published in (0, 1), published
         newest += published
+        if published == 1 and newest % 16:
+            continue  # a look after every frame would take longer than the writes
         found = shm.read_publication(timeout=0)
         assert found.count == newest
         if way != "clear" and newest > 0:
