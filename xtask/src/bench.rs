@@ -1,4 +1,4 @@
-//! `cargo xtask bench <suite>`: the measurements of shm-benches.
+//! `cargo xtask bench <suite>`: the measurements of shm-benches, and those of the Python package.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::flags::{BenchArgs, Suite};
 use crate::process;
 use crate::progress;
+use crate::python::{Python, peers};
 use crate::workspace::Workspace;
 
 /// Runs the suites one after the other: two at a time would measure each other.
@@ -21,7 +22,7 @@ pub fn task(workspace: &Workspace, args: &BenchArgs) -> Result<ExitCode> {
         let mut command = command(workspace, suite, json.as_deref(), args.quick)?;
         println!("$ {}", process::describe(&command));
         // The suite talks to the person directly: it knows best how far it is.
-        let status = command.status().context("could not start cargo")?;
+        let status = command.status().context("could not start the suite")?;
         if !status.success() {
             bail!("the suite `{suite}` ended with {status}");
         }
@@ -37,9 +38,13 @@ pub fn suites(suite: Suite) -> Vec<&'static str> {
     match suite {
         Suite::Copy => vec!["copy"],
         Suite::Stream => vec!["stream"],
-        Suite::All => vec!["copy", "stream"],
+        Suite::Py => vec![PY],
+        Suite::All => vec!["copy", "stream", PY],
     }
 }
+
+/// The suite that is a Python program.
+const PY: &str = "py";
 
 /// The command that runs one suite.
 pub fn command(
@@ -49,17 +54,54 @@ pub fn command(
     quick: bool,
 ) -> Result<Command> {
     workspace.package("shm-benches")?;
-    let mut command = workspace.cargo();
-    command.args(["bench", "--package", "shm-benches", "--bench", suite, "--"]);
+    // The suite runs in another folder than the one in which the person typed the path.
+    let json = json.map(std::path::absolute).transpose()?;
+    let mut command = match suite {
+        PY => python_suite(workspace, json.as_deref())?,
+        _ => rust_suite(workspace, suite, json.as_deref()),
+    };
     if quick {
         command.arg("--quick");
     }
-    if let Some(file) = json {
-        // The suite runs in its package's folder, the person typed the path in another.
-        command.arg("--json").arg(std::path::absolute(file)?);
-    }
     if !progress::interactive() {
         command.env("CI", "1");
+    }
+    Ok(command)
+}
+
+fn rust_suite(workspace: &Workspace, suite: &str, json: Option<&Path>) -> Command {
+    let mut command = workspace.cargo();
+    command.args(["bench", "--package", "shm-benches", "--bench", suite, "--"]);
+    if let Some(file) = json {
+        command.arg("--json").arg(file);
+    }
+    command
+}
+
+/// It measures our module beside the one it replaces, each in an environment of its own, and
+/// draws what it measured beside the rows.
+fn python_suite(workspace: &Workspace, json: Option<&Path>) -> Result<Command> {
+    let ours = Python::ready(workspace)?.venv;
+    let json = match json {
+        Some(file) => file.to_path_buf(),
+        None => {
+            let folder = workspace.target_dir().join("bench-py");
+            fs::create_dir_all(&folder)
+                .with_context(|| format!("could not create {}", folder.display()))?;
+            folder.join("py.json")
+        }
+    };
+    let mut command = ours.python();
+    command
+        .arg(Path::new("benches").join(PY).join("bench.py"))
+        .arg("--json")
+        .arg(&json)
+        .arg("--svg")
+        .arg(json.with_extension("svg"))
+        .current_dir(workspace.root());
+    for version in peers::VERSIONS {
+        let python = peers::interpreter(workspace, &ours, version)?;
+        command.arg("--peer").arg(format!("{version}={}", python.display()));
     }
     Ok(command)
 }

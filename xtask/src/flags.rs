@@ -22,6 +22,12 @@ pub enum Task {
     Ci,
     /// The rules of this repository that no other tool knows
     Tidy,
+    /// Build the Python wheel into target/wheels
+    Wheel,
+    /// Run the Python tests
+    Py(PyArgs),
+    /// Run the tests of the package that a binding replaces against that binding
+    Parity(ParityArgs),
     /// Run every loom model of shm-core
     Loom(LoomArgs),
     /// Kill processes at every fault point, again and again
@@ -43,6 +49,25 @@ pub enum Task {
     #[cfg(feature = "demo")]
     #[command(hide = true)]
     DemoViewer(DemoViewerArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct PyArgs {
+    /// Passed on to pytest
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "PYTEST ARGUMENT")]
+    pub pytest: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct ParityArgs {
+    /// Whose tests
+    pub peer: Peer,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Peer {
+    /// pyshmem 1.0.1, all of it, and what 1.4.0 has in public
+    Pyshmem,
 }
 
 #[derive(Debug, Args)]
@@ -77,6 +102,8 @@ pub enum Suite {
     Copy,
     /// Publishing and reading a stream, between processes
     Stream,
+    /// The Python package, beside the one it replaces
+    Py,
     /// Every suite
     All,
 }

@@ -8,8 +8,10 @@ mod demo;
 mod flags;
 mod gates;
 mod loom;
+mod parity;
 mod process;
 mod progress;
+mod python;
 mod setup;
 mod test_run;
 mod tidy;
@@ -44,6 +46,9 @@ fn dispatch(task: Task) -> Result<ExitCode> {
             gates::task(&workspace)
         }
         Task::Tidy => tidy::task(&Workspace::discover()?),
+        Task::Wheel => python::wheel::task(&Workspace::discover()?),
+        Task::Py(args) => python::pytest::task(&Workspace::discover()?, &args),
+        Task::Parity(args) => parity::task(&Workspace::discover()?, &args),
         Task::Loom(args) => loom::task(&Workspace::discover()?, &args),
         Task::Crash(args) => crash::task(&Workspace::discover()?, &args),
         Task::Bench(args) => bench::task(&Workspace::discover()?, &args),

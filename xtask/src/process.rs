@@ -1,10 +1,13 @@
 //! Running another program under a progress line.
 
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, Sender};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::progress::Progress;
 
@@ -13,11 +16,16 @@ pub struct Finished {
     pub status: ExitStatus,
     /// Everything that was shown of both its streams, in the order of arrival.
     pub shown: Vec<String>,
+    /// The limit after which it was killed with all its children, if it came to that.
+    pub killed_after: Option<Duration>,
 }
 
 impl Finished {
     /// Turns a failing exit status into an error that names the command.
     pub fn expect_success(&self, command: &Command) -> Result<()> {
+        if let Some(limit) = self.killed_after {
+            bail!("`{}` was killed after {} s", describe(command), limit.as_secs());
+        }
         if !self.status.success() {
             bail!("`{}` ended with {}", describe(command), self.status);
         }
@@ -37,6 +45,26 @@ pub enum Origin {
 pub fn watch(
     command: &mut Command,
     progress: Progress,
+    on_line: impl FnMut(&Progress, Origin, &str) -> Option<String>,
+) -> Result<Finished> {
+    run(command, None, progress, on_line)
+}
+
+/// The same with an end: what runs longer than `limit` is killed, and so are the processes that
+/// it began, which would otherwise keep its output open for ever.
+pub fn watch_within(
+    command: &mut Command,
+    limit: Duration,
+    progress: Progress,
+    on_line: impl FnMut(&Progress, Origin, &str) -> Option<String>,
+) -> Result<Finished> {
+    run(command.process_group(0), Some(limit), progress, on_line)
+}
+
+fn run(
+    command: &mut Command,
+    limit: Option<Duration>,
+    progress: Progress,
     mut on_line: impl FnMut(&Progress, Origin, &str) -> Option<String>,
 ) -> Result<Finished> {
     let mut child = command
@@ -45,15 +73,26 @@ pub fn watch(
         .stderr(Stdio::piped())
         .spawn()
         .with_context(|| format!("could not start `{}`; is it installed?", describe(command)))?;
+    let deadline = limit.map(|limit| Instant::now() + limit);
     let (sender, lines) = mpsc::channel();
     let stdout = child.stdout.take().context("stdout was not piped")?;
     let stderr = child.stderr.take().context("stderr was not piped")?;
     let mut shown = Vec::new();
+    let mut killed = false;
     std::thread::scope(|scope| {
         let for_stderr = sender.clone();
         scope.spawn(move || forward(stdout, Origin::Stdout, &sender));
         scope.spawn(move || forward(stderr, Origin::Stderr, &for_stderr));
-        for (origin, line) in lines {
+        loop {
+            let (origin, line) = match next_line(&lines, deadline.filter(|_| !killed)) {
+                Ok(line) => line,
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
+                    killed = true;
+                    kill_with_children(&mut child);
+                    continue;
+                }
+            };
             if let Some(text) = on_line(&progress, origin, &line) {
                 progress.line(&text);
                 shown.push(text);
@@ -67,7 +106,7 @@ pub fn watch(
             println!("{line}");
         }
     }
-    Ok(Finished { status, shown })
+    Ok(Finished { status, shown, killed_after: limit.filter(|_| killed) })
 }
 
 /// Runs `command` and shows every line it prints.
@@ -105,7 +144,22 @@ pub fn describe(command: &Command) -> String {
     text
 }
 
-fn forward(stream: impl Read, origin: Origin, lines: &Sender<(Origin, String)>) {
+type Line = (Origin, String);
+
+fn next_line(lines: &Receiver<Line>, deadline: Option<Instant>) -> Result<Line, RecvTimeoutError> {
+    match deadline {
+        None => lines.recv().map_err(RecvTimeoutError::from),
+        Some(deadline) => lines.recv_timeout(deadline.saturating_duration_since(Instant::now())),
+    }
+}
+
+/// The group is the child's own, see [`watch_within`], and the child is not yet waited for, so
+/// its number is still its own.
+fn kill_with_children(child: &mut Child) {
+    let _ = kill_process_group(Pid::from_child(child), Signal::KILL);
+}
+
+fn forward(stream: impl Read, origin: Origin, lines: &Sender<Line>) {
     let mut reader = BufReader::new(stream);
     let mut bytes = Vec::new();
     // Lines need not be UTF-8: a test may print anything.
@@ -154,6 +208,31 @@ mod tests {
         let mut command = Command::new("no-such-program-anywhere");
         let error = format!("{:#}", ask(&mut command).unwrap_err());
         assert!(error.contains("no-such-program-anywhere"), "{error}");
+    }
+
+    #[test]
+    fn a_program_that_hangs_is_killed_with_its_children() {
+        let mut command = shell("echo begun; sleep 600 & sleep 600");
+        let limit = Duration::from_millis(300);
+        let progress = Progress::spinner("a shell");
+        let finished =
+            watch_within(&mut command, limit, progress, |_, _, line| Some(line.to_owned()))
+                .unwrap();
+        assert_eq!(finished.shown, ["begun"]);
+        assert_eq!(finished.killed_after, Some(limit));
+        let error = finished.expect_success(&command).unwrap_err().to_string();
+        assert!(error.contains("killed after"), "{error}");
+    }
+
+    #[test]
+    fn a_program_that_ends_in_time_is_left_alone() {
+        let mut command = shell("echo done");
+        let limit = Duration::from_secs(600);
+        let progress = Progress::spinner("a shell");
+        let finished =
+            watch_within(&mut command, limit, progress, |_, _, line| Some(line.to_owned()))
+                .unwrap();
+        assert_eq!((finished.killed_after, finished.status.success()), (None, true));
     }
 
     #[test]

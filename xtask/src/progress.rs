@@ -26,6 +26,12 @@ impl Progress {
         })
     }
 
+    /// Begins work whose every line a person wants to read.
+    pub fn lines(label: &str) -> Self {
+        println!("$ {label}");
+        Self { bar: None }
+    }
+
     /// Begins work of `total` like parts.
     pub fn counted(label: &str, total: u64) -> Self {
         Self::begin(label, || {

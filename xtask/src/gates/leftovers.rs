@@ -65,7 +65,8 @@ const OUR_PREFIX: &str = "shm.";
 
 /// Names that only tests, the demo and benches give to their streams. Segments of programs that
 /// run beside the suite have other names and are left alone.
-const OF_THE_SUITE: [&str; 7] = ["test", "contract", "crash", "demo", "bench", "doc", "readme"];
+const OF_THE_SUITE: [&str; 9] =
+    ["test", "contract", "crash", "demo", "bench", "doc", "readme", "pytest-", "parity-"];
 
 fn segments(folder: &Path) -> Result<BTreeSet<String>> {
     let entries =
@@ -130,6 +131,19 @@ mod tests {
         let report = leftovers.after().unwrap();
         assert_eq!(report.verdict, Verdict::Passed);
         assert_eq!(report.count, 1);
+    }
+
+    #[test]
+    fn what_the_python_tests_and_the_parity_run_leave_is_a_leftover() {
+        let folder = tempfile::tempdir().unwrap();
+        let leftovers = Leftovers::of_folder(folder.path()).unwrap();
+        for name in ["shm.0.pytest-812-frames", "shm.0.parity-9f3a_matrix"] {
+            fs::write(folder.path().join(name), b"").unwrap();
+        }
+        let Verdict::Failed(why) = leftovers.after().unwrap().verdict else {
+            panic!("a leftover passed");
+        };
+        assert!(why.contains("2 left") && why.contains("parity-9f3a_matrix"), "{why}");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 mod checks;
 mod gate;
 mod leftovers;
+mod python;
 mod tests;
 
 use std::process::ExitCode;
@@ -29,6 +30,11 @@ pub fn task(workspace: &Workspace) -> Result<ExitCode> {
     gates.run("clippy+", || checks::clippy(workspace, Some(&workspace.test_features())));
     gates.run("tidy", || checks::tidy(workspace));
     gates.run("test", || tests::workspace(workspace));
+    gates.run("python", || python::tests(workspace));
+    gates.run("stubtest", || python::stubs(workspace));
+    gates.run("mypy", || python::types(workspace));
+    gates.run("parity", || python::parity(workspace));
+    gates.run("wheel", || python::wheel(workspace));
     gates.run("rustdoc", || checks::rustdoc(workspace));
     gates.run("loom", || tests::loom(workspace, &loom));
     gates.run("crash", || tests::crash(workspace, &crash));

@@ -10,6 +10,8 @@ use anyhow::{Context, Result, bail};
 use cargo_metadata::semver::Version;
 
 use crate::process;
+use crate::python::Python;
+use crate::python::venv::Change;
 use crate::workspace::Workspace;
 use photos::Photos;
 
@@ -36,6 +38,10 @@ pub fn run(workspace: &Workspace) -> Result<SetupReport> {
         report.ok(&component_installed(workspace, component, subcommand)?);
     }
     report.ok(&crates_fetched(workspace)?);
+    let python = Python::ready(workspace)?;
+    report.ok(&format!("test tools in .venv{}", unless_new(python.tools)));
+    let wheel = python.wheel.path.file_name().unwrap_or_default().to_string_lossy();
+    report.ok(&format!("{wheel} installed in .venv{}", unless_new(python.module)));
     match photos::ensure(workspace)? {
         Photos::Ready { folder, count } => {
             report.ok(&format!("{count} photographs in {}", folder.display()));
@@ -54,6 +60,13 @@ impl SetupReport {
     fn skip(&mut self, why: String) {
         println!("SKIPPED: {why}");
         self.skipped.push(why);
+    }
+}
+
+fn unless_new(change: Change) -> &'static str {
+    match change {
+        Change::Made => "",
+        Change::Unchanged => ", as before",
     }
 }
 

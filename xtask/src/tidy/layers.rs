@@ -160,6 +160,7 @@ mod tests {
             edge("shm-cuda", "shm-pool", true),
             edge("shm-triton", "shm-pool", false),
             edge("shm-triton", "shm-cuda", true),
+            edge("shm-py", "shm-core", false),
             edge("shm-py", "shm-triton", false),
             edge("xtask", "shm-core", true),
             edge("shm-benches", "shm-tests", false),

@@ -39,6 +39,11 @@ impl Sources {
         self.of_kinds(&["rs"])
     }
 
+    /// The Python files; the stubs beside them are no programs.
+    pub fn python(&self) -> impl Iterator<Item = (&Path, &str)> {
+        self.of_kinds(&["py"])
+    }
+
     /// The Rust and Python files.
     pub fn code(&self) -> impl Iterator<Item = (&Path, &str)> {
         self.of_kinds(&["rs", "py"])
@@ -112,6 +117,7 @@ mod tests {
         let paths: Vec<_> = sources.files.keys().map(|path| path.to_str().unwrap()).collect();
         assert_eq!(paths, [".ci/run", "a/src/lib.rs", "b/module.py"]);
         assert_eq!(sources.rust().count(), 1);
+        assert_eq!(sources.python().count(), 1);
         assert_eq!(sources.code().count(), 2);
     }
 }

@@ -19,13 +19,45 @@ pub fn check(sources: &Sources) -> Outcome {
             }
         }
     }
-    Outcome { rule: "unfinished", looked_at: sources.rust().count(), unit: "files", findings }
+    for (path, text) in sources.python() {
+        for (index, line) in text.lines().enumerate() {
+            if let Some(marker) = PYTHON_MARKERS.into_iter().find(|marker| line.contains(marker)) {
+                findings.push(Finding::fails(
+                    path,
+                    index + 1,
+                    format!("`{marker}` is left; write what it stands for"),
+                ));
+            }
+        }
+    }
+    Outcome { rule: "unfinished", looked_at: sources.code().count(), unit: "files", findings }
 }
+
+/// What Python programs write in place of what is missing.
+const PYTHON_MARKERS: [&str; 4] = ["raise NotImplementedError", "# TODO", "# FIXME", "# XXX"];
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::tidy::sources::fixture;
+
+    #[test]
+    fn python_has_markers_of_its_own() {
+        let (_folder, sources) = fixture::tree(&[
+            ("a.py", "def later():\n    raise NotImplementedError\n"),
+            ("b.py", "x = 1  # TODO: two\n"),
+            ("c.py", "def done():\n    return NotImplemented\n"),
+            ("d.pyi", "# TODO\n"),
+        ]);
+        let outcome = check(&sources);
+        let found: Vec<_> = outcome
+            .findings
+            .iter()
+            .map(|finding| (finding.place.to_str().unwrap(), finding.line))
+            .collect();
+        assert_eq!(found, [("a.py", Some(2)), ("b.py", Some(1))]);
+        assert_eq!(outcome.looked_at, 3);
+    }
 
     #[test]
     fn a_place_holder_fails_even_behind_a_cfg() {

@@ -1,0 +1,57 @@
+//! The gates of the Python package.
+
+use anyhow::Result;
+
+use super::gate::Report;
+use crate::parity;
+use crate::process;
+use crate::progress::Progress;
+use crate::python::types::Checked;
+use crate::python::{Python, pytest, readme, types};
+use crate::test_run::TestCounts;
+use crate::workspace::Workspace;
+
+pub fn tests(workspace: &Workspace) -> Result<Report> {
+    let python = Python::ready(workspace)?;
+    let command = pytest::package_tests(workspace, &python.venv);
+    let run = pytest::run(workspace, command, Progress::spinner)?;
+    let counts = run.counts();
+    let report = Report::check("cargo xtask py", counts.ran(), "tests").with_tests(counts);
+    let trouble = run.trouble();
+    Ok(report.failing_if(trouble.is_some(), || trouble.unwrap_or_default()))
+}
+
+pub fn stubs(workspace: &Workspace) -> Result<Report> {
+    let python = Python::ready(workspace)?;
+    Ok(report_of(&types::stubs(workspace, &python.venv)?, "modules"))
+}
+
+pub fn types(workspace: &Workspace) -> Result<Report> {
+    let python = Python::ready(workspace)?;
+    Ok(report_of(&types::code(workspace, &python.venv)?, "files"))
+}
+
+pub fn parity(workspace: &Workspace) -> Result<Report> {
+    let parity = parity::run(workspace)?;
+    let mut counts = TestCounts::default();
+    for (_, sum) in &parity.releases {
+        counts += sum.tests();
+    }
+    let report =
+        Report::check("cargo xtask parity pyshmem", counts.ran(), "tests").with_tests(counts);
+    let trouble = parity.trouble();
+    Ok(report.failing_if(trouble.is_some(), || trouble.unwrap_or_default()))
+}
+
+pub fn wheel(workspace: &Workspace) -> Result<Report> {
+    let python = Python::ready(workspace)?;
+    let ran = readme::try_examples(workspace, &python.wheel)?;
+    Ok(Report::check("pip install the wheel, run the READMEs", ran, "examples"))
+}
+
+fn report_of(checked: &Checked, unit: &'static str) -> Report {
+    Report::check(process::describe(&checked.command), checked.count, unit)
+        .failing_if(!checked.finished.status.success(), || {
+            "what is named above does not agree with the stubs".to_owned()
+        })
+}

@@ -1,0 +1,37 @@
+//! Environments with the package that ours replaces, for the benches to compare with.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use super::venv::Venv;
+use crate::process;
+use crate::workspace::Workspace;
+
+/// The releases that the benches compare with: the one that was asked to be replaced and the
+/// newest one.
+pub const VERSIONS: [&str; 2] = ["1.0.1", "1.4.0"];
+
+/// The interpreter of an environment with that release of pyshmem and with the same numpy as
+/// `.venv`, so that a difference is not one of numpy's.
+pub fn interpreter(workspace: &Workspace, ours: &Venv, version: &str) -> Result<PathBuf> {
+    let numpy = process::ask(ours.python().args(["-c", "import numpy; print(numpy.__version__)"]))
+        .context("could not ask .venv for its numpy; run `cargo xtask setup`")?;
+    let folder = workspace.target_dir().join("py-peers").join(version);
+    let (venv, _) = Venv::ensure(folder, &requirements(&numpy, version))?;
+    Ok(venv.python_path())
+}
+
+fn requirements(numpy: &str, version: &str) -> String {
+    format!("numpy=={numpy}\npyshmem=={version}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_packages_are_pinned() {
+        assert_eq!(requirements("2.4.6", "1.0.1"), "numpy==2.4.6\npyshmem==1.0.1\n");
+    }
+}
