@@ -10,6 +10,7 @@ use numpy::{PyArrayDescr, PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMet
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PySequence;
+use shm_core::copy;
 use std::ffi::{c_int, c_void};
 use std::ptr;
 
@@ -134,27 +135,61 @@ impl ArrayForm {
     }
 }
 
-/// The bytes of a C-contiguous array.
-///
-/// # Safety
-/// The array must be C-contiguous, and outlive the result. Other threads may write it meanwhile as
-/// far as Python is concerned: use the bytes only to copy them.
-pub(crate) unsafe fn bytes<'a>(array: &'a Bound<'_, PyUntypedArray>, len: usize) -> &'a [u8] {
-    // SAFETY: NumPy keeps `len` bytes there for as long as the array lives.
-    unsafe { core::slice::from_raw_parts(data_of(array), len) }
+/// The bytes of a C-contiguous array, to copy from or into. Other threads may write them meanwhile, as
+/// far as Python is concerned, and new ones were never written: so there is no slice of them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bytes {
+    start: *mut u8,
+    len: usize,
 }
 
-/// The bytes of a C-contiguous, writable array.
-///
-/// # Safety
-/// As for [`bytes`]; nobody else may be given the bytes at the same time.
-#[expect(clippy::mut_from_ref, reason = "the array is a handle on memory that Python shares")]
-pub(crate) unsafe fn bytes_mut<'a>(
-    array: &'a Bound<'_, PyUntypedArray>,
-    len: usize,
-) -> &'a mut [u8] {
-    // SAFETY: as above, and writable.
-    unsafe { core::slice::from_raw_parts_mut(data_of(array), len) }
+// SAFETY: an address and a length; who copies vouches for what lies there.
+unsafe impl Send for Bytes {}
+// SAFETY: as above.
+unsafe impl Sync for Bytes {}
+
+impl Bytes {
+    /// The bytes of `array`, which is C-contiguous and has `len` of them.
+    pub(crate) fn of(array: &Bound<'_, PyUntypedArray>, len: usize) -> Bytes {
+        Bytes { start: data_of(array), len }
+    }
+
+    pub(crate) fn len(self) -> usize {
+        self.len
+    }
+
+    /// Copies a frame into them.
+    ///
+    /// # Safety
+    /// The array is alive and writable, and `payload` is as many bytes of a segment.
+    pub(crate) unsafe fn take(self, payload: *const u8) {
+        // SAFETY: valid on both sides, either of which others may write meanwhile; an array over the
+        // segment itself is read-only, so they do not overlap.
+        unsafe { copy::copy_with(copy::path_for(self.len), self.start, payload, self.len) }
+    }
+
+    /// Copies them into a frame.
+    ///
+    /// # Safety
+    /// The array is alive, and `payload` is as many bytes of a segment that this thread may write.
+    pub(crate) unsafe fn give(self, payload: *mut u8) {
+        if core::ptr::eq(self.start, payload) {
+            // A cell written into itself, by way of an array of an older write_view.
+            return;
+        }
+        // SAFETY: valid on both sides; cells are as long as the array, so they are the same, which
+        // was just ruled out, or apart.
+        unsafe { copy::copy_with(copy::path_for(self.len), payload, self.start, self.len) }
+    }
+
+    /// Zeroes them.
+    ///
+    /// # Safety
+    /// The array is alive and writable.
+    pub(crate) unsafe fn clear(self) {
+        // SAFETY: valid for writes, also while others access them.
+        unsafe { copy::fill_zero(self.start, self.len) }
+    }
 }
 
 /// Copies `from` into `to`, of the same shape, converting elements as NumPy does without asking.

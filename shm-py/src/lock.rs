@@ -148,17 +148,16 @@ impl StreamLock {
         deadline: Deadline,
         ended: &impl Fn() -> bool,
     ) -> PyResult<Writer> {
-        if let Ok(writer) = self.stream.writer(Deadline::NOW) {
-            return Ok(writer);
-        }
-        let begun = Instant::now();
         let mut attempt = self.stream.writer(Deadline::NOW);
+        let mut begun = None;
         loop {
             match attempt {
                 Ok(writer) => return Ok(writer),
-                Err(LockError::Timeout { .. }) if !deadline.has_passed() => {}
+                Err(LockError::Timeout { .. }) if !deadline.has_passed() => {
+                    begun.get_or_insert_with(Instant::now);
+                }
                 Err(LockError::Timeout { name, holder, .. }) => {
-                    let waited = begun.elapsed();
+                    let waited = begun.map_or(Duration::ZERO, |begun| begun.elapsed());
                     return Err(errors::lock(py, LockError::Timeout { name, holder, waited }));
                 }
                 Err(error) => return Err(errors::lock(py, error)),

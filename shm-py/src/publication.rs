@@ -1,6 +1,7 @@
 //! A frame together with its numbers and times, all of one publish.
 
 use pyo3::prelude::*;
+use pyo3::types::{PyTuple, PyType};
 use shm_core::FrameInfo;
 
 /// One frame, copied out: its payload, count, frame id and times belong together. Frozen.
@@ -50,6 +51,46 @@ impl From<&FrameInfo> for Numbers {
 
 #[pymethods]
 impl Publication {
+    /// Puts a publication together, as pickling does. `write_time_ns` follows from `write_time` if it
+    /// is left out.
+    ///
+    /// Raises TypeError or OverflowError for numbers that are none.
+    #[new]
+    #[pyo3(signature = (
+        payload, count, frame_id, write_time, missed_publications, write_time_ns = None,
+        acquired_ns = None
+    ))]
+    fn py_new(
+        payload: Py<PyAny>,
+        count: u64,
+        frame_id: u64,
+        write_time: f64,
+        missed_publications: u64,
+        write_time_ns: Option<u64>,
+        acquired_ns: Option<u64>,
+    ) -> Publication {
+        let wall_ns = write_time_ns.unwrap_or((write_time * 1e9) as u64);
+        let numbers = Numbers { count, frame_id, wall_ns, acquired_ns: acquired_ns.unwrap_or(0) };
+        Publication { payload, numbers, missed: missed_publications }
+    }
+
+    fn __reduce__<'py>(
+        slf: &Bound<'py, Self>,
+    ) -> PyResult<(Bound<'py, PyType>, Bound<'py, PyTuple>)> {
+        let (py, own) = (slf.py(), slf.get());
+        let numbers = own.numbers;
+        let arguments = (
+            own.payload.clone_ref(py),
+            numbers.count,
+            numbers.frame_id,
+            numbers.write_time(),
+            own.missed,
+            numbers.wall_ns,
+            numbers.acquired_ns(),
+        );
+        Ok((slf.get_type(), arguments.into_pyobject(py)?))
+    }
+
     /// The frame: a numpy array of the stream's dtype and shape, owned by the caller.
     #[getter]
     fn payload(&self, py: Python<'_>) -> Py<PyAny> {

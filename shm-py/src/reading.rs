@@ -3,7 +3,7 @@
 //! Upholds invariants 1 (a read never waits for a writer's progress) and 5 through
 //! [`shm_core::Reader`].
 
-use crate::array::{self, Mapping};
+use crate::array::{self, Bytes, Mapping};
 use crate::handle::{Attachment, SharedMemory};
 use crate::publication::{Numbers, Publication};
 use crate::recycling::WORTH_KEEPING;
@@ -32,8 +32,7 @@ impl SharedMemory {
             }
             None => self.form.empty(py)?,
         };
-        // SAFETY: new, or checked to be contiguous; only written by the copy.
-        let bytes = unsafe { array::bytes_mut(&array, self.form.byte_len) };
+        let bytes = Bytes::of(&array, self.form.byte_len);
         let outcome = match attachment.reader.try_lock() {
             Some(mut reader) => copy_out(py, &mut reader, bytes),
             // Another thread is copying with the interpreter released.
@@ -42,8 +41,8 @@ impl SharedMemory {
         match outcome {
             Ok(info) => Ok((array, Some(info))),
             Err(ReadError::Empty { .. }) => {
-                // SAFETY: as above.
-                unsafe { array::bytes_mut(&array, self.form.byte_len) }.fill(0);
+                // SAFETY: `array` is alive, and new or checked to be writable.
+                unsafe { bytes.clear() };
                 Ok((array, None))
             }
             Err(error) => Err(errors::read(py, error)),
@@ -155,10 +154,13 @@ impl SharedMemory {
     }
 }
 
-fn copy_out(py: Python<'_>, reader: &mut Reader, out: &mut [u8]) -> Result<FrameInfo, ReadError> {
+/// The caller keeps the array of `out` alive, which is new or was checked to be writable.
+fn copy_out(py: Python<'_>, reader: &mut Reader, out: Bytes) -> Result<FrameInfo, ReadError> {
+    // SAFETY: see above; the payload is one frame, as long as the array.
+    let take = move |payload: *const u8| unsafe { out.take(payload) };
     match out.len() >= WORTH_RELEASING {
-        true => py.detach(|| reader.read_bytes_into(out)),
-        false => reader.read_bytes_into(out),
+        true => py.detach(|| reader.read_with(take)),
+        false => reader.read_with(take),
     }
 }
 
@@ -359,9 +361,10 @@ impl SharedMemory {
         let mut found = Vec::new();
         for count in (newest - wanted + 1..=newest).rev() {
             let array = self.form.empty(py)?;
-            // SAFETY: a new contiguous array, only written by the copy.
-            let bytes = unsafe { array::bytes_mut(&array, self.form.byte_len) };
-            let copied = py.detach(|| attachment.observer.frame_bytes_into(count, bytes));
+            let bytes = Bytes::of(&array, self.form.byte_len);
+            // SAFETY: a new array, alive here, and a payload of its length.
+            let take = move |payload: *const u8| unsafe { bytes.take(payload) };
+            let copied = py.detach(|| attachment.observer.frame_with(count, take));
             match copied {
                 Ok(info) => {
                     let payload = array.into_any().unbind();

@@ -3,7 +3,7 @@
 //! Upholds invariants 1 and 7: whatever goes wrong while a frame is being made, from a bad value to
 //! an exception in a `with` block, the newest complete frame stays the newest.
 
-use crate::array::{self, shape_text};
+use crate::array::{self, Bytes, shape_text};
 use crate::casting::Casting;
 use crate::handle::{Attachment, SharedMemory};
 use crate::lock::StreamLock;
@@ -108,11 +108,13 @@ impl SharedMemory {
         let tag = tag.resolve(py, attachment)?;
         let failed = |error| errors::publish(py, error);
         if self.form.is_frame(source) {
-            // SAFETY: contiguous, of the frame's size, alive through this call; only copied from.
-            let bytes = unsafe { array::bytes(source, self.form.byte_len) };
+            let bytes = Bytes::of(source, self.form.byte_len);
+            // SAFETY: `source` is alive through this call, contiguous, and one frame long; the cell is
+            // this writer's.
+            let fill = move |payload: *mut u8| unsafe { bytes.give(payload) };
             return match bytes.len() >= WORTH_RELEASING {
-                true => py.detach(|| writer.publish_bytes(bytes, tag)),
-                false => writer.publish_bytes(bytes, tag),
+                true => py.detach(|| writer.publish_with(tag, fill)),
+                false => writer.publish_with(tag, fill),
             }
             .map(drop)
             .map_err(failed);
@@ -181,7 +183,7 @@ impl SharedMemory {
     ///
     /// Raises ValueError for a wrong shape, TypeError for a cast that the rule forbids, OverflowError
     /// for an integer that does not fit, TimeoutError naming the holder of the lock, StaleStreamError,
-    /// PermissionError; the stream is then as before.
+    /// PermissionError, RuntimeError inside an open write_view; the stream is then as before.
     #[pyo3(signature = (value, *, frame_id = None, acquired_ns = None, casting = None, timeout = None))]
     fn write(
         &self,

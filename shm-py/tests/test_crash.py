@@ -64,10 +64,12 @@ def state_of(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
-def await_state(pid: int, letters: str) -> None:
+def await_state(pid: int, letter: str) -> None:
+    """Waits for the process as a whole: a zombie's threads hold what it held until all are gone."""
+    tasks = Path(f"/proc/{pid}/task")
     deadline = time.monotonic() + PATIENCE
-    while state_of(pid) not in letters:
-        assert time.monotonic() < deadline, f"{pid} is {state_of(pid)}, not {letters}"
+    while state_of(pid) != letter or (letter == "Z" and len(list(tasks.iterdir())) > 1):
+        assert time.monotonic() < deadline, f"{pid} is {state_of(pid)}, not {letter}"
         time.sleep(0.001)
 
 

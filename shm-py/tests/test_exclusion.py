@@ -11,7 +11,7 @@ from children import Child
 from children.frames import Pattern
 from conftest import StartChild
 
-SPAN = 2.0
+SPAN = 1.5
 
 
 def end_of(writer: Child) -> int:

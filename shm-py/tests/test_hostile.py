@@ -16,7 +16,7 @@ from conftest import StartChild, segment_files
 def test_random_bytes_while_others_use_the_stream(
     shm_name: str, start: StartChild, place: str, stress: bool
 ) -> None:
-    span = 60.0 if stress else 3.0
+    span = 60.0 if stress else 2.0
     rng = np.random.default_rng(len(place))
     with shm_py.create(shm_name, shape=(4_000,), dtype="uint64", metadata=b"m" * 100) as shm:
         shm.write(np.zeros(4_000, np.uint64))
@@ -44,7 +44,7 @@ def test_random_bytes_while_others_use_the_stream(
         child.finish()
         assert through + refused > 50
         print(f"{place}: {written} writes; {through} calls went through, {refused} were refused")
-    assert written > 1000
+    assert written > 500
     path.unlink()
     assert segment_files(shm_name) == []
 

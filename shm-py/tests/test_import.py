@@ -30,6 +30,8 @@ def test_an_import_brings_nothing_that_is_not_needed() -> None:
 
 
 def test_an_import_starts_no_thread_and_touches_no_stream(shm_name: str) -> None:
+    shm_py.create(shm_name, shape=(1,), temporary=True).close()
+    before = shm_py.stat(shm_name)
     said = run(
         """
 import os
@@ -37,13 +39,14 @@ import numpy
 def things():
     return len(os.listdir("/proc/self/task")), len(os.listdir("/proc/self/fd"))
 before = things()
-listed = sorted(os.listdir("/dev/shm"))
 import shm_py
 assert things() == before, (before, things())
-print("same" if all(name in os.listdir("/dev/shm") or "pytest" in name for name in listed) else listed)
-"""
+print(shm_py.list_streams(os.sys.argv[1]))
+""",
+        shm_name,
     )
-    assert said == "same\n"
+    assert said == f"['{shm_name}']\n"
+    assert shm_py.stat(shm_name) == before
 
 
 def test_cpu_work_never_imports_torch(shm_name: str) -> None:

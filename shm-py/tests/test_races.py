@@ -14,7 +14,7 @@ from conftest import StartChild, segment_files
 
 
 def test_creators_and_openers_race(shm_name: str, start: StartChild, stress: bool) -> None:
-    span = 180.0 if stress else 6.0
+    span = 180.0 if stress else 4.0
     roles = ["creator", "creator", "replacer", "opener", "opener", "looker"]
     children = [start("racing", shm_name, role, span, seed) for seed, role in enumerate(roles)]
     for child in children:

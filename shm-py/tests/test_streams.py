@@ -321,6 +321,10 @@ def test_gpu_facts_of_a_host_stream(shm_name: str) -> None:
     with shm_py.create(shm_name, shape=(1,), cpu_mirror=True) as shm:
         with pytest.raises(RuntimeError, match="GPU"):
             shm.pinned_buffer()
-    with shm_py.open(shm_name, gpu_device=False) as shm:
-        assert shm.gpu_device is None
-        assert shm.__dlpack_device__() == (1, 0)
+    for device in (None, False, "cuda", "cuda:0", 0):
+        with shm_py.open(shm_name, gpu_device=device) as shm:
+            assert shm.gpu_device is None and shm.gpu_enabled is False
+            assert shm.__dlpack_device__() == (1, 0)
+    for wrong in ("cpu", "cuda:x", -1):
+        with pytest.raises(ValueError, match="gpu_device"):
+            shm_py.open(shm_name, gpu_device=wrong)

@@ -2,7 +2,9 @@
 //! executors.
 
 use crate::support::name::Name;
-use shm_core::{Deadline, FrameTag, Loan, PublishError, ReadError, Stream, StreamConfig, Writer};
+use shm_core::{
+    Deadline, FrameTag, Loan, PublishError, ReadError, Stream, StreamConfig, Writer, copy,
+};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
@@ -118,17 +120,35 @@ fn past_frames_are_read_by_count() {
     for value in 1..=5 {
         published(&mut writer, value);
     }
-    let mut out = [0; 4];
-    for count in 3..=5 {
-        assert_eq!(reader.frame_bytes_into(count, &mut out).unwrap().count, count);
-        assert_eq!(out, [count as u8; 4]);
-    }
+    let mut out = [0_u8; 4];
+    // SAFETY: four bytes on both sides, which do not overlap.
+    let mut take = |payload| unsafe { copy::copy_out(out.as_mut_ptr(), payload, 4) };
     for count in [0, 1, 2, 6, u64::MAX] {
-        let outcome = reader.frame_bytes_into(count, &mut out);
+        let outcome = reader.frame_with(count, &mut take);
         assert!(matches!(outcome, Err(ReadError::Overwritten { .. })), "{count}: {outcome:?}");
     }
-    let outcome = reader.frame_bytes_into(5, &mut out[..3]);
-    assert!(matches!(outcome, Err(ReadError::Length { expected: 4, found: 3, .. })), "{outcome:?}");
+    for count in 3..=5 {
+        assert_eq!(reader.frame_with(count, &mut take).unwrap().count, count);
+    }
+    assert_eq!((out, reader.seen()), ([5; 4], 0));
+}
+
+#[test]
+fn a_frame_that_is_filled_by_hand_is_one_frame() {
+    let name = Name::new("by-hand");
+    let stream = create(&name);
+    let mut writer = stream.writer(Deadline::NOW).unwrap();
+    for value in 1..=4_u8 {
+        // SAFETY: four bytes, which only this writer writes now.
+        let fill = |payload: *mut u8| unsafe { payload.write_bytes(value, 4) };
+        assert_eq!(writer.publish_with(FrameTag::id(9), fill).unwrap(), u64::from(value));
+    }
+    let (mut reader, mut out) = (stream.reader(), [0_u8; 4]);
+    // SAFETY: as above.
+    let take = |payload| unsafe { copy::copy_out(out.as_mut_ptr(), payload, 4) };
+    let info = reader.read_with(take).unwrap();
+    assert_eq!((info.count, info.frame_id, reader.seen()), (4, 9, 4));
+    assert_eq!(out, [4; 4]);
 }
 
 #[derive(Default)]

@@ -29,6 +29,12 @@ impl Shared {
         self.segment.region().fill_zero(self.payload_at(index), self.layout.desc.byte_len());
     }
 
+    /// Where the payload of a cell lies.
+    #[inline]
+    pub(crate) fn payload(&self, index: usize) -> *mut u8 {
+        self.segment.region().bytes(self.payload_at(index), self.layout.desc.byte_len())
+    }
+
     /// Copies a whole frame out of a cell; what arrives is good only if the cell validates after.
     #[inline]
     pub(crate) fn take(&self, index: usize, out: &mut [u8]) {

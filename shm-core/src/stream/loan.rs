@@ -41,8 +41,7 @@ impl Loan {
     /// Address of the payload, aligned to 64; valid for as long as the loan lives. Write through it
     /// only while the writer that lent it is held and has published nothing since.
     pub fn as_mut_ptr(&self) -> *mut u8 {
-        let at = self.shared.payload_at(self.index);
-        self.shared.segment.region().bytes(at, self.byte_len())
+        self.shared.payload(self.index)
     }
 
     /// Payload size in bytes.

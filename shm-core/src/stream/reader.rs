@@ -91,6 +91,32 @@ impl Reader {
         self.take_newest(out)
     }
 
+    /// Calls `use_it` with the address of the newest complete frame, again and again until it was not
+    /// overwritten meanwhile: for callers whose memory no slice may stand for, such as the bindings
+    /// of another language. What the last call saw is the frame; what earlier ones saw is void.
+    ///
+    /// The address is aligned to 64 and good for the call. Another process may change the bytes at
+    /// any time: copy them with [`crate::copy`].
+    ///
+    /// ```
+    /// use shm_core::{Deadline, Stream, StreamConfig, copy};
+    /// let stream = Stream::process_local("doc", &StreamConfig::of::<u8>(&[3])?)?;
+    /// stream.writer(Deadline::NOW)?.publish(b"abc")?;
+    /// let mut bytes = [0_u8; 3];
+    /// // SAFETY: three bytes on both sides, which do not overlap.
+    /// stream.reader().read_with(|payload| unsafe { copy::copy_out(bytes.as_mut_ptr(), payload, 3) })?;
+    /// assert_eq!(&bytes, b"abc");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As for [`Reader::read_into`].
+    #[inline]
+    pub fn read_with(&mut self, mut use_it: impl FnMut(*const u8)) -> Result<FrameInfo, ReadError> {
+        let stamp = self.newest(|shared, stamp| use_it(shared.payload(stamp.index)))?;
+        Ok(self.note(&stamp))
+    }
+
     /// The newest complete frame, copied into a new vector.
     ///
     /// # Errors
@@ -194,27 +220,27 @@ impl Reader {
     pub fn read_frame<T: Element>(&mut self, count: u64) -> Result<Frame<T>, ReadError> {
         self.check_dtype::<T>()?;
         let mut data = bytemuck::zeroed_vec::<T>(self.desc().elements());
-        let found = self.take_frame(count, bytemuck::cast_slice_mut(&mut data))?;
+        let out = bytemuck::cast_slice_mut(&mut data);
+        let found = self.take_frame(count, |shared, stamp| shared.take(stamp.index, out))?;
         let overwritten = || ReadError::Overwritten { name: self.name().to_owned(), count };
         let stamp = found.ok_or_else(overwritten)?;
         Ok(Frame { info: FrameInfo::new(&stamp.header, 0), data })
     }
 
-    /// As [`Reader::read_frame`] for callers that know the dtype at run time; any number of them may
-    /// read at a time.
+    /// Calls `use_it` with the address of the frame with exactly this count: as [`Reader::read_with`],
+    /// once, and without counting as read. Any number of callers may read at a time.
     ///
     /// # Errors
-    /// [`ReadError::Overwritten`] as for [`Reader::read_frame`]; [`ReadError::Length`] if `out` is
-    /// not one frame long.
-    pub fn frame_bytes_into(&self, count: u64, out: &mut [u8]) -> Result<FrameInfo, ReadError> {
-        let expected = self.desc().byte_len();
-        if out.len() != expected {
-            return Err(self.wrong_length("bytes", expected, out.len()));
-        }
-        let stamp = self.take_frame(count, out)?.ok_or_else(|| ReadError::Overwritten {
-            name: self.name().to_owned(),
-            count,
-        })?;
+    /// [`ReadError::Overwritten`] if it is no longer in the ring, or not yet, or was overwritten
+    /// meanwhile.
+    pub fn frame_with(
+        &self,
+        count: u64,
+        use_it: impl FnOnce(*const u8),
+    ) -> Result<FrameInfo, ReadError> {
+        let found = self.take_frame(count, |shared, stamp| use_it(shared.payload(stamp.index)))?;
+        let stamp =
+            found.ok_or_else(|| ReadError::Overwritten { name: self.name().to_owned(), count })?;
         Ok(FrameInfo::new(&stamp.header, 0))
     }
 
@@ -403,7 +429,11 @@ impl Reader {
         }
     }
 
-    fn take_frame(&self, count: u64, out: &mut [u8]) -> Result<Option<Stamp>, ReadError> {
+    fn take_frame(
+        &self,
+        count: u64,
+        use_it: impl FnOnce(&Shared, &Stamp),
+    ) -> Result<Option<Stamp>, ReadError> {
         let shared = self.stream.shared();
         let ring = shared.ring();
         if count == 0 || count > ring.newest() {
@@ -411,7 +441,7 @@ impl Reader {
         }
         let Look::Stable(stamp) = ring.look(count) else { return Ok(None) };
         self.check_stamp(&stamp)?;
-        shared.take(stamp.index, out);
+        use_it(shared, &stamp);
         Ok(ring.validate(&stamp).then_some(stamp))
     }
 

@@ -104,6 +104,24 @@ impl Writer {
         self.publish_checked(data, tag)
     }
 
+    /// Publishes one frame that `fill` writes: it is given the address of the payload, aligned to 64,
+    /// and must write all of it, with [`crate::copy`] if others may be writing the source. What it
+    /// leaves out is what an older frame left there.
+    ///
+    /// # Errors
+    /// As for [`Writer::publish`].
+    #[inline]
+    pub fn publish_with(
+        &mut self,
+        tag: FrameTag,
+        fill: impl FnOnce(*mut u8),
+    ) -> Result<u64, PublishError> {
+        let writing = self.begin()?;
+        fill(self.shared.payload(writing.index));
+        fault::hit("publish.copied");
+        Ok(self.finish(writing, tag))
+    }
+
     /// Publishes a frame of zeroes.
     ///
     /// # Errors

@@ -52,6 +52,16 @@ class _Config(TypedDict):
 
 @final
 class Publication:
+    def __new__(
+        cls,
+        payload: Any,
+        count: int,
+        frame_id: int,
+        write_time: float,
+        missed_publications: int,
+        write_time_ns: int | None = None,
+        acquired_ns: int | None = None,
+    ) -> Self: ...
     @property
     def payload(self) -> NDArray[Any]: ...
     @property

@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NoReturn
 
 PROGRAMS = Path(__file__).parent
 
@@ -49,8 +50,11 @@ class Child:
     def say(self, line: str) -> None:
         """One line to the child's input."""
         assert self.process.stdin is not None
-        self.process.stdin.write(line.encode() + b"\n")
-        self.process.stdin.flush()
+        try:
+            self.process.stdin.write(line.encode() + b"\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            self._ended_too_early()
 
     def hear(self, timeout: float = PATIENCE) -> str:
         """The next line of the child's output."""
@@ -63,8 +67,7 @@ class Child:
                 raise AssertionError(f"child {self.pid} silent for {timeout} s: {self.errors()}")
             more = os.read(descriptor, 65536)
             if not more:
-                code = self.process.wait(PATIENCE)
-                raise AssertionError(f"child {self.pid} ended with {code}: {self.errors()}")
+                self._ended_too_early()
             self._said += more
         line, _, self._said = self._said.partition(b"\n")
         return line.decode()
@@ -86,6 +89,7 @@ class Child:
         """Ends it at whatever it is doing, and waits until it is gone."""
         self.process.kill()
         assert self.process.wait(PATIENCE) == -9, self.errors()
+        self.stop()
 
     def finish(self, timeout: float = PATIENCE) -> None:
         """Ends its input, and expects it to end well and to have complained about nothing."""
@@ -94,6 +98,10 @@ class Child:
         code = self.process.wait(timeout)
         assert code == 0, f"child {self.pid} ended with {code}: {self.errors()}"
         assert self.errors() == ""
+
+    def _ended_too_early(self) -> NoReturn:
+        code = self.process.wait(PATIENCE)
+        raise AssertionError(f"child {self.pid} ended with {code}: {self.errors()}")
 
     def errors(self) -> str:
         """What it has written to its standard error so far."""

@@ -186,6 +186,39 @@ fn the_words_of_the_writer_lock() {
     attack("lock-chain", |file| file.control(control::LOCK_CHAIN));
 }
 
+/// Whoever the word names, a lock that no living handle holds can be taken.
+#[test]
+fn the_word_of_the_writer_lock() {
+    let subject = Subject::new("lock-word");
+    let (file, stream) = (&subject.file, &subject.stream);
+    drop(stream.writer(Deadline::NOW).unwrap());
+    let data = pattern::<u32>(ELEMENTS, 3);
+    for holder in [2, 3, 1 << 20, (1 << 47) - 1, 1 << 47, 1 << 63, u64::MAX] {
+        file.set_word(file.hot(hot::LOCK), holder);
+        assert!(!shm_core::stat(&subject.name).unwrap().writer_locked, "{holder:#x}");
+        let mut writer = stream.writer(Duration::from_secs(5)).unwrap();
+        let count = writer.publish(&data).unwrap();
+        assert_eq!(stream.reader().read::<u32>().unwrap().info.count, count);
+    }
+    assert!(stream.writer(Deadline::NOW).is_ok());
+}
+
+/// Identities that were handed out before are not handed out to a second living handle.
+#[test]
+fn the_counter_of_identities() {
+    let subject = Subject::new("identities");
+    let (file, stream) = (&subject.file, &subject.stream);
+    let held = stream.writer(Deadline::NOW).unwrap();
+    for next in [0, u64::MAX, (1 << 47) - 1, 1 << 47, 0] {
+        file.set_word(file.hot(hot::IDENTITIES), next);
+        let other = Stream::open(&subject.name).unwrap();
+        let outcome = other.writer(Duration::from_millis(5));
+        assert!(matches!(outcome, Err(LockError::Timeout { .. })), "{next:#x}: {outcome:?}");
+    }
+    drop(held);
+    assert!(Stream::open(&subject.name).unwrap().writer(Deadline::NOW).is_ok());
+}
+
 #[test]
 fn the_participants() {
     attack("participant-pid", |file| file.participant(0, 0));

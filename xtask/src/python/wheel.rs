@@ -47,6 +47,7 @@ pub fn build(workspace: &Workspace, venv: &Venv) -> Result<Wheel> {
         .arg(workspace.target_dir().join("wheel"))
         .arg("--out")
         .arg(&folder)
+        .env("RUSTFLAGS", flags_without_paths(workspace))
         .current_dir(workspace.root());
     // The wheel says when it was built, and would be another one each time.
     if std::env::var_os("SOURCE_DATE_EPOCH").is_none() {
@@ -68,6 +69,20 @@ pub fn build(workspace: &Workspace, venv: &Venv) -> Result<Wheel> {
             found.len()
         ),
     }
+}
+
+/// The caller's own flags, and those that keep the builder's folders out of panic messages.
+fn flags_without_paths(workspace: &Workspace) -> String {
+    let mut flags: Vec<String> = std::env::var("RUSTFLAGS").into_iter().collect();
+    let cargo_home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let cargo_home = cargo_home.or_else(|| std::env::home_dir().map(|home| home.join(".cargo")));
+    let folders = [(Some(workspace.root().to_path_buf()), "shm"), (cargo_home, "cargo")];
+    for (folder, name) in folders {
+        if let Some(folder) = folder {
+            flags.push(format!("--remap-path-prefix={}={name}", folder.display()));
+        }
+    }
+    flags.join(" ")
 }
 
 fn wheels_in(folder: &Path) -> Result<Vec<PathBuf>> {
