@@ -4,18 +4,78 @@ use serde_json::Value;
 use std::path::Path;
 
 const RUN: &str = "benches/results/stream-epyc-2core.json";
+const PYTHON_RUN: &str = "benches/results/py-epyc-2core.json";
 const BEGIN: &str = "<!-- measured by `cargo xtask bench stream` -->\n";
+const PYTHON_BEGIN: &str = "<!-- measured by `cargo xtask bench py` -->\n";
 const END: &str = "<!-- end -->";
 
 #[test]
 fn the_table_is_that_of_the_stored_run() {
+    check(BEGIN, RUN, table);
+}
+
+#[test]
+fn the_table_of_the_python_side_is_that_of_the_stored_run() {
+    check(PYTHON_BEGIN, PYTHON_RUN, python_table);
+}
+
+fn check(begin: &str, run: &str, table: impl Fn(&Value) -> String) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
-    let run = std::fs::read_to_string(root.join(RUN)).unwrap();
+    let run = std::fs::read_to_string(root.join(run)).unwrap();
     let expected = table(&serde_json::from_str(&run).unwrap());
-    let found = readme.split_once(BEGIN).and_then(|(_, rest)| rest.split_once(END));
-    let found = found.unwrap_or_else(|| panic!("README.md lacks {BEGIN:?} or {END:?}")).0;
+    let found = readme.split_once(begin).and_then(|(_, rest)| rest.split_once(END));
+    let found = found.unwrap_or_else(|| panic!("README.md lacks {begin:?} or {END:?}")).0;
     assert!(found == expected, "README.md should say, after a new run:\n{expected}");
+}
+
+fn python_table(run: &Value) -> String {
+    let header = &run["header"];
+    assert_eq!(header["quick"], false, "a quick run is not for quoting");
+    let machine = &header["machine"];
+    let mut lines = format!(
+        "{}, {} cores, {}, {}, {}, NumPy {}:\n\n",
+        &text(&header["date"])[..10],
+        machine["cores"],
+        text(&machine["cpu"]),
+        text(&machine["kernel"]),
+        text(&header["python"]),
+        text(&header["numpy"]),
+    );
+    lines.push_str(
+        "| row | shm_py p50 | p99 | max | limit, same run | of limit | pyshmem 1.0.1 | pyshmem 1.4.0 | faster than the better one | goal |\n",
+    );
+    lines.push_str("|---|--:|--:|--:|--:|--:|--:|--:|--:|---|\n");
+    for row in run["rows"].as_array().expect("rows") {
+        let cell = |value: &Value| value.as_f64().map_or(String::new(), number);
+        let of_peer = |version: &str| {
+            let peers = row["peers"].as_array().expect("peers").iter();
+            let figures = peers.filter(|peer| text(&peer["name"]).ends_with(version));
+            let figures = figures.filter_map(|peer| peer["value"].as_f64());
+            let higher = row["better"] == "higher";
+            figures
+                .reduce(|a, b| if (a > b) == higher { a } else { b })
+                .map_or(String::new(), number)
+        };
+        let faster = row["ratio_peer"].as_f64().map_or(String::new(), |ratio| {
+            let times = if row["better"] == "higher" { ratio } else { 1.0 / ratio };
+            format!("{}x", number(times))
+        });
+        let met = row["met"].as_bool().map_or("", |met| if met { "met" } else { "missed" });
+        lines.push_str(&format!(
+            "| `{}` | {} {} | {} | {} | {} | {} | {} | {} | {faster} | {met} |\n",
+            text(&row["name"]),
+            cell(&row["value"]),
+            text(&row["unit"]),
+            cell(&row["p99"]),
+            cell(&row["max"]),
+            cell(&row["limit"]),
+            cell(&row["ratio_limit"]),
+            of_peer("1.0.1"),
+            of_peer("1.4.0"),
+        ));
+    }
+    lines
 }
 
 fn table(run: &Value) -> String {

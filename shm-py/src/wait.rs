@@ -1,6 +1,6 @@
 //! Waiting without holding the interpreter, and without being deaf to Ctrl-C.
 //!
-//! Upholds invariant 5. A wait releases the interpreter and sleeps in the kernel; every 50 ms, and
+//! Upholds invariant 5. A wait releases the interpreter and sleeps in the kernel; every 80 ms, and
 //! when it is woken, it looks for signals and for the end of its handle.
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
@@ -9,7 +9,7 @@ use shm_core::Deadline;
 use std::time::Duration;
 
 /// How long a wait stays away from the interpreter at a time.
-pub(crate) const SLICE: Duration = Duration::from_millis(50);
+pub(crate) const SLICE: Duration = Duration::from_millis(80);
 
 /// Reads `timeout=`: seconds, `None` for ever.
 pub(crate) fn deadline(timeout: Option<f64>) -> PyResult<Deadline> {

@@ -18,6 +18,7 @@ from .systems import StreamPair, System
 
 LIMITS = {"two np.copyto, one shared buffer": 1, "two np.copyto, three shared buffers in turn": 3}
 READ, READ_OUT = "write, read", "write, read(out=)"
+TWO_CELLS = "create(cells=2), write, read"
 SIDES = (1, 100, 128, 1000)
 LARGEST = 10_000
 LARGEST_BYTES = 4 * LARGEST**2
@@ -30,9 +31,16 @@ class RoundTrip:
 
     warm_ops = 3
 
-    def __init__(self, system: System, name: str, shape: list[int], use_out: bool) -> None:
+    def __init__(
+        self,
+        system: System,
+        name: str,
+        shape: list[int],
+        use_out: bool,
+        cells: int | None = None,
+    ) -> None:
         self._payload = Stamped(tuple(shape))
-        self._streams = StreamPair(system, name, tuple(shape))
+        self._streams = StreamPair(system, name, tuple(shape), cells=cells)
         self._target = np.ones_like(self._payload.array) if use_out else None
         self._found: NDArray[Any] | None = None
 
@@ -117,7 +125,24 @@ def _of_side(run: Run, side: int, pace: Pace) -> Iterator[Row]:
     for how, buffers in LIMITS.items():
         args = {"shape": shape, "buffers": buffers}
         contenders.append(Contender(LIMIT, how, OURS, "copies", args))
+    if side == 1000:
+        two_cells = {"name": run.name("io"), "shape": shape, "use_out": False, "cells": 2}
+        contenders.append(Contender(OURS, TWO_CELLS, OURS, "roundtrip", two_cells))
     measured = run.alternate(contenders, pace)
+    if side == 1000:
+        yield row_of(
+            f"io-2cells/{label}",
+            "Hz",
+            [
+                one
+                for one in measured
+                if one.contender.how in (TWO_CELLS, *LIMITS)
+                or (one.contender.how == READ and one.contender.label != OURS)
+            ],
+            ours=OURS,
+            touched=True,
+            notes=[f"{TWO_CELLS}: less for the cache to hold, and less time for slow readers"],
+        )
     for name, chosen in ((f"io/{label}", READ), (f"io-out/{label}", READ_OUT)):
         row = row_of(
             name,

@@ -85,9 +85,11 @@ class Run:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Peers put lock files into TMPDIR and leave them there."""
+        """Peers put lock files into TMPDIR and leave them there. Linear algebra has one thread: with
+        more, what a product takes depends on which of them got a processor."""
         assert self._scratch is not None, "a run is entered before it measures"
-        return {**os.environ, "TMPDIR": self._scratch.name}
+        threads = {f"{library}_NUM_THREADS": "1" for library in ("OPENBLAS", "MKL", "OMP", "BLIS")}
+        return {**os.environ, **threads, "TMPDIR": self._scratch.name}
 
     def pace(self, rounds: int, seconds: float, one_at_a_time: bool = False) -> Pace:
         """That pace, or with --quick the least that shows that it works."""

@@ -83,9 +83,12 @@ class System:
         shape: tuple[int, ...],
         dtype: DTypeLike = np.float32,
         notify: bool = False,
+        cells: int | None = None,
     ) -> Handle:
-        """A new stream."""
-        options = {"notify": True} if notify else {}
+        """A new stream. Only shm_py has a number of cells to choose."""
+        options: dict[str, Any] = {"notify": True} if notify else {}
+        if cells is not None:
+            options["cells"] = cells
         made: Handle = self._module.create(name, shape=shape, dtype=dtype, **options)
         return made
 
@@ -109,10 +112,11 @@ class StreamPair:
         shape: tuple[int, ...],
         dtype: DTypeLike = np.float32,
         notify: bool = False,
+        cells: int | None = None,
     ) -> None:
         self._system = system
         self._name = name
-        self.writer = system.create(name, shape, dtype, notify)
+        self.writer = system.create(name, shape, dtype, notify, cells)
         self.reader = system.open(name)
 
     def close(self) -> None:
