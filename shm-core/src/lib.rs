@@ -97,7 +97,8 @@ pub use segment::{
 #[cfg(not(loom))]
 pub use stream::{
     AsyncReader, ConfigError, Frame, FrameInfo, FrameMut, FrameTag, Loan, LockError, LockHolder,
-    PublishError, ReadError, ReadFuture, Reader, Stream, StreamConfig, View, WriteError, Writer,
+    Naps, PublishError, ReadError, ReadFuture, Reader, Stream, StreamConfig, View, WriteError,
+    Writer,
 };
 #[cfg(not(loom))]
 pub use tensor::{MAX_DIMS, TensorDesc, TensorError};

@@ -13,6 +13,7 @@ use numpy::PyUntypedArray;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use shm_core::{Deadline, FrameInfo, ReadError, Reader};
+use std::time::Instant;
 
 /// From this size on a copy runs with the interpreter released: it takes longer than that costs.
 pub(crate) const WORTH_RELEASING: usize = 128 << 10;
@@ -124,24 +125,23 @@ impl SharedMemory {
         if newest > after {
             return Ok(newest);
         }
-        let begun = std::time::Instant::now();
+        let (begun, mut naps) = (Instant::now(), attachment.observer.naps_after(after));
         loop {
-            let slice = wait::slice(deadline);
-            let waited = py.detach(|| attachment.observer.wait_after(after, slice));
+            let longest = wait::slice(deadline);
+            let waited = py.detach(|| naps.sleep(longest));
             match waited {
-                Ok(count) => return Ok(count),
-                Err(ReadError::Timeout { name, after, writer_alive, .. }) => {
-                    py.check_signals()?;
-                    if attachment.is_closing() {
-                        return Err(errors::closed_while_waiting(py, &self.name));
-                    }
-                    if deadline.has_passed() {
-                        let waited = begun.elapsed();
-                        let error = ReadError::Timeout { name, after, waited, writer_alive };
-                        return Err(errors::read(py, error));
-                    }
-                }
+                Ok(Some(count)) => return Ok(count),
+                Ok(None) => {}
                 Err(error) => return Err(errors::read(py, error)),
+            }
+            py.check_signals()?;
+            if attachment.is_closing() {
+                return Err(errors::closed_while_waiting(py, &self.name));
+            }
+            if deadline.has_passed() {
+                let (name, waited) = (self.name.clone(), begun.elapsed());
+                let timeout = ReadError::Timeout { name, after, waited, writer_alive: None };
+                return Err(errors::read(py, timeout));
             }
         }
     }

@@ -3,7 +3,7 @@
 
 use crate::support::name::Name;
 use shm_core::{
-    Deadline, FrameTag, Loan, PublishError, ReadError, Stream, StreamConfig, Writer, copy,
+    Deadline, FrameTag, Loan, PublishError, ReadError, Reader, Stream, StreamConfig, Writer, copy,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -203,4 +203,32 @@ fn a_stream_knows_how_it_was_made() {
     assert_eq!((kept.is_temporary(), passing.is_temporary()), (false, true));
     let opened = Stream::open(passing.name()).unwrap();
     assert_eq!((opened.is_temporary(), opened.creator_pid()), (true, std::process::id()));
+}
+
+#[test]
+fn a_wait_in_pieces_ends_with_each_sleep() {
+    let name = Name::new("naps");
+    let stream = create(&name);
+    for reader in [Reader::open(&name).unwrap(), Reader::open_read_only(&name).unwrap()] {
+        let before = stream.count();
+        let mut naps = reader.naps_after(before);
+        for _ in 0..20 {
+            assert_eq!(naps.sleep(Duration::from_millis(1)).unwrap(), None);
+        }
+        let producer = std::thread::spawn({
+            let stream = stream.clone();
+            move || {
+                std::thread::sleep(Duration::from_millis(20));
+                published(&mut stream.writer(Deadline::NOW).unwrap(), 1)
+            }
+        });
+        let found = std::iter::repeat_with(|| naps.sleep(Duration::from_secs(30)).unwrap());
+        assert_eq!(found.flatten().next(), Some(before + 1));
+        producer.join().unwrap();
+        assert_eq!(naps.sleep(Duration::ZERO).unwrap(), Some(before + 1), "it stays so");
+    }
+    let reader = Reader::open(&name).unwrap();
+    let mut naps = reader.naps_after(reader.count());
+    stream.unlink().unwrap();
+    assert!(matches!(naps.sleep(Duration::from_secs(30)), Err(ReadError::Stale { .. })));
 }

@@ -34,7 +34,7 @@ pub struct Reader {
     stream: Stream,
     seen: u64,
     missed: u64,
-    spin: Duration,
+    pub(super) spin: Duration,
 }
 
 impl Reader {
@@ -503,7 +503,7 @@ impl Reader {
     }
 
     #[cold]
-    fn stale(&self) -> ReadError {
+    pub(super) fn stale(&self) -> ReadError {
         ReadError::Stale { name: self.name().to_owned() }
     }
 }

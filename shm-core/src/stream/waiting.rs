@@ -5,7 +5,7 @@
 
 use super::Shared;
 use crate::deadline::Deadline;
-use crate::event::Event;
+use crate::event::{Armed, Event};
 use crate::os::Access;
 use crate::sync::Ordering;
 use std::time::{Duration, Instant};
@@ -79,6 +79,44 @@ impl Shared {
                 self.look_for_name();
             }
         }
+    }
+
+    /// As [`Shared::wait`] with at most one sleep: whatever ends it, a signal too, ends the call. Pass
+    /// the same `armed` on every turn of one wait.
+    pub(crate) fn nap(
+        &self,
+        event: Event<'_>,
+        spin: Duration,
+        longest: Duration,
+        armed: &mut Option<Armed>,
+        mut ready: impl FnMut() -> bool,
+    ) -> Waited {
+        if ready() {
+            return Waited::Ready;
+        }
+        let begun = Instant::now();
+        if self.spin(begun + spin.min(longest), &mut ready) {
+            return Waited::Ready;
+        }
+        let left = longest.saturating_sub(begun.elapsed());
+        let parker = self.segment.backing().parker();
+        if self.is_retired() || left.is_zero() {
+            // The answer is below.
+        } else if self.segment.access() == Access::ReadOnly {
+            let epoch = event.word.load(Ordering::Acquire) as u32;
+            if !ready() {
+                parker.park(event.word, epoch, left.min(self.segment.recheck()));
+            }
+        } else if event.sleep(parker, armed, left, &mut ready) {
+            return Waited::Ready;
+        }
+        if ready() {
+            return Waited::Ready;
+        }
+        if begun.elapsed() >= longest {
+            self.look_for_name();
+        }
+        if self.is_retired() { Waited::Retired } else { Waited::TimedOut }
     }
 
     #[inline]

@@ -1,0 +1,56 @@
+//! Waiting for a frame one sleep at a time.
+//!
+//! Upholds invariant 5: every sleep is bounded, and what comes between is the caller's.
+
+use super::Reader;
+use super::error::ReadError;
+use super::waiting::Waited;
+use crate::event::Armed;
+use std::time::Duration;
+
+/// A wait in pieces; made by [`Reader::naps_after`].
+#[derive(Debug)]
+pub struct Naps<'a> {
+    reader: &'a Reader,
+    count: u64,
+    armed: Option<Armed>,
+}
+
+impl Naps<'_> {
+    /// Sleeps at most once and at most `longest`; `None` if it woke for anything but a frame, be it
+    /// the time, a signal or nothing at all. A wake-up that was lost with a killed peer is found after
+    /// `longest`.
+    ///
+    /// # Errors
+    /// [`ReadError::Stale`] as for [`Reader::wait_after`].
+    pub fn sleep(&mut self, longest: Duration) -> Result<Option<u64>, ReadError> {
+        let (reader, count) = (self.reader, self.count);
+        let shared = &**reader.stream.shared();
+        let (event, ring) = (shared.segment.wake_event(), shared.ring());
+        match shared.nap(event, reader.spin, longest, &mut self.armed, || ring.newest() > count) {
+            Waited::Ready => Ok(Some(reader.count())),
+            Waited::Retired => Err(reader.stale()),
+            Waited::TimedOut => Ok(None),
+        }
+    }
+}
+
+impl Reader {
+    /// As [`Reader::wait_after`], one sleep at a time: for callers who have something to look after in
+    /// between, such as an interpreter's signals.
+    ///
+    /// ```
+    /// use shm_core::{Deadline, Stream, StreamConfig};
+    /// use std::time::Duration;
+    /// let stream = Stream::process_local("doc", &StreamConfig::of::<u8>(&[3])?)?;
+    /// let reader = stream.reader();
+    /// let mut naps = reader.naps_after(0);
+    /// assert_eq!(naps.sleep(Duration::from_millis(1))?, None);      // nothing yet
+    /// stream.writer(Deadline::NOW)?.publish(b"abc")?;
+    /// assert_eq!(naps.sleep(Duration::from_secs(1))?, Some(1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn naps_after(&self, count: u64) -> Naps<'_> {
+        Naps { reader: self, count, armed: None }
+    }
+}
