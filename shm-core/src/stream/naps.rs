@@ -25,7 +25,7 @@ impl Naps<'_> {
     /// [`ReadError::Stale`] as for [`Reader::wait_after`].
     pub fn sleep(&mut self, longest: Duration) -> Result<Option<u64>, ReadError> {
         let (reader, count) = (self.reader, self.count);
-        let shared = &**reader.stream.shared();
+        let shared = &**reader.stream().shared();
         let (event, ring) = (shared.segment.wake_event(), shared.ring());
         match shared.nap(event, reader.spin, longest, &mut self.armed, || ring.newest() > count) {
             Waited::Ready => Ok(Some(reader.count())),
