@@ -5,6 +5,7 @@
 //! `event` lets readers sleep, and the writer lock is a kernel lock that dies with its holder.
 
 mod asynchronous;
+mod awaiting;
 mod config;
 mod copying;
 mod error;
@@ -12,18 +13,17 @@ mod frame;
 mod layout;
 mod loan;
 mod lock;
-mod naps;
 mod reader;
 mod view;
 mod waiting;
 mod writer;
 
 pub use asynchronous::{AsyncReader, ReadFuture};
+pub use awaiting::Naps;
 pub use config::{ConfigError, StreamConfig};
 pub use error::{LockError, LockHolder, PublishError, ReadError, WriteError};
 pub use frame::{Frame, FrameInfo, FrameTag};
 pub use loan::Loan;
-pub use naps::Naps;
 pub use reader::Reader;
 pub use view::View;
 pub use writer::{FrameMut, Writer};

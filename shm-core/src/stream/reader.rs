@@ -6,7 +6,7 @@
 use super::error::ReadError;
 use super::frame::{Frame, FrameInfo};
 use super::view::View;
-use super::waiting::{SPIN, Waited};
+use super::waiting::SPIN;
 use super::{AsyncReader, Shared, Stream};
 use crate::clock;
 use crate::deadline::Deadline;
@@ -179,38 +179,6 @@ impl Reader {
         self.check_dtype::<T>()?;
         self.wait_after(count, deadline)?;
         self.read()
-    }
-
-    /// Waits until there is a frame with a count above `count`; returns the newest count.
-    ///
-    /// # Errors
-    /// [`ReadError::Timeout`] when the deadline passes, [`ReadError::Stale`] at once when the
-    /// stream is unlinked or replaced.
-    #[inline]
-    pub fn wait_after(&self, count: u64, deadline: impl Into<Deadline>) -> Result<u64, ReadError> {
-        let newest = self.count();
-        if newest > count {
-            return Ok(newest);
-        }
-        self.wait_slowly(count, deadline.into())
-    }
-
-    fn wait_slowly(&self, count: u64, deadline: Deadline) -> Result<u64, ReadError> {
-        let shared = &**self.stream.shared();
-        let begun = Instant::now();
-        let event = shared.segment.wake_event();
-        let ring = shared.ring();
-        let recheck = shared.segment.recheck();
-        match shared.wait(event, deadline, self.spin, recheck, || ring.newest() > count) {
-            Waited::Ready => Ok(self.count()),
-            Waited::Retired => Err(self.stale()),
-            Waited::TimedOut => Err(ReadError::Timeout {
-                name: self.name().to_owned(),
-                after: count,
-                waited: begun.elapsed(),
-                writer_alive: shared.is_writer_alive(),
-            }),
-        }
     }
 
     /// Copies out the frame with exactly this count.

@@ -1,12 +1,13 @@
-//! Waiting for a frame one sleep at a time.
+//! Waiting for a frame, in one go or one sleep at a time.
 //!
 //! Upholds invariant 5: every sleep is bounded, and what comes between is the caller's.
 
 use super::Reader;
 use super::error::ReadError;
 use super::waiting::Waited;
+use crate::deadline::Deadline;
 use crate::event::Armed;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A wait in pieces; made by [`Reader::naps_after`].
 #[derive(Debug)]
@@ -36,6 +37,38 @@ impl Naps<'_> {
 }
 
 impl Reader {
+    /// Waits until there is a frame with a count above `count`; returns the newest count.
+    ///
+    /// # Errors
+    /// [`ReadError::Timeout`] when the deadline passes, [`ReadError::Stale`] at once when the
+    /// stream is unlinked or replaced.
+    #[inline]
+    pub fn wait_after(&self, count: u64, deadline: impl Into<Deadline>) -> Result<u64, ReadError> {
+        let newest = self.count();
+        if newest > count {
+            return Ok(newest);
+        }
+        self.wait_slowly(count, deadline.into())
+    }
+
+    fn wait_slowly(&self, count: u64, deadline: Deadline) -> Result<u64, ReadError> {
+        let shared = &**self.stream().shared();
+        let begun = Instant::now();
+        let event = shared.segment.wake_event();
+        let ring = shared.ring();
+        let recheck = shared.segment.recheck();
+        match shared.wait(event, deadline, self.spin, recheck, || ring.newest() > count) {
+            Waited::Ready => Ok(self.count()),
+            Waited::Retired => Err(self.stale()),
+            Waited::TimedOut => Err(ReadError::Timeout {
+                name: self.name().to_owned(),
+                after: count,
+                waited: begun.elapsed(),
+                writer_alive: shared.is_writer_alive(),
+            }),
+        }
+    }
+
     /// As [`Reader::wait_after`], one sleep at a time: for callers who have something to look after in
     /// between, such as an interpreter's signals.
     ///
