@@ -10,5 +10,4 @@ mod random;
 mod rig;
 mod several;
 mod stop;
-mod takeover;
 mod wake;

@@ -89,12 +89,6 @@ impl Peer {
         }
     }
 
-    /// True once there is an answer to read, or the peer is dead.
-    pub fn has_answered(&mut self) -> bool {
-        let mut ready = [PollFd::new(&self.from, PollFlags::IN)];
-        !self.pending.is_empty() || matches!(poll(&mut ready, Some(&Timespec::default())), Ok(1..))
-    }
-
     /// The error that the peer answers with.
     ///
     /// # Panics
