@@ -127,7 +127,7 @@ impl SharedMemory {
         }
         let (begun, mut naps) = (Instant::now(), attachment.observer.naps_after(after));
         loop {
-            let longest = wait::slice(deadline);
+            let longest = wait::nap(deadline);
             let waited = py.detach(|| naps.sleep(longest));
             match waited {
                 Ok(Some(count)) => return Ok(count),

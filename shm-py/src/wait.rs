@@ -1,17 +1,20 @@
 //! Waiting without holding the interpreter, and without being deaf to Ctrl-C.
 //!
 //! Upholds invariant 5. A wait releases the interpreter and sleeps in the kernel. A signal ends the
-//! sleep of the main thread, which then runs the handlers; the end of a handle is looked for every
-//! 100 ms.
+//! sleep of the main thread in a wait for frames, which then runs the handlers; waits for locks and
+//! names look for signals every 50 ms. The end of a handle is looked for as often.
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use shm_core::Deadline;
 use std::time::Duration;
 
-/// How long a wait stays away from the interpreter at a time: a longer one would let a wake-up that was
-/// lost with a killed peer, and close(), wait longer; a shorter one costs more than 0.1 % of a core.
-pub(crate) const SLICE: Duration = Duration::from_millis(100);
+/// How long a wait that signals end stays away from the interpreter at a time: a longer one would let a
+/// wake-up that was lost with a killed peer, and close(), wait longer; a shorter one costs more than
+/// 0.1 % of a core.
+const NAP: Duration = Duration::from_millis(100);
+/// How long one that goes on through signals does: Ctrl-C waits for its end.
+const SLICE: Duration = Duration::from_millis(50);
 
 /// Reads `timeout=`: seconds, `None` for ever.
 pub(crate) fn deadline(timeout: Option<f64>) -> PyResult<Deadline> {
@@ -47,6 +50,11 @@ pub(crate) fn count(after: &Bound<'_, PyAny>) -> PyResult<u64> {
         error.set_cause(py, Some(cause));
         error
     })
+}
+
+/// What is left of `deadline`, at most one nap.
+pub(crate) fn nap(deadline: Deadline) -> Duration {
+    deadline.remaining().map_or(NAP, |left| left.min(NAP))
 }
 
 /// What is left of `deadline`, at most one slice.
