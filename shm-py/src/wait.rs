@@ -2,7 +2,7 @@
 //!
 //! Upholds invariant 5. A wait releases the interpreter and sleeps in the kernel. A signal ends the
 //! sleep of the main thread in a wait for frames, which then runs the handlers; waits for locks and
-//! names look for signals every 50 ms. The end of a handle is looked for as often.
+//! names look for signals every 50 ms. The end of a handle is looked for in between.
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
