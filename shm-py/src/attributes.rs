@@ -13,7 +13,7 @@ impl SharedMemory {
     /// Numbers and times of the newest frame; zeros before the first, or once it is gone.
     fn newest(&self, py: Python<'_>, operation: &str) -> PyResult<Numbers> {
         let attachment = self.attached(py, operation)?;
-        match attachment.stream.reader().peek() {
+        match attachment.observer.peek() {
             Ok(info) => Ok(Numbers::from(&info)),
             Err(ReadError::Empty { .. } | ReadError::Stale { .. }) => Ok(Numbers::default()),
             Err(error) => Err(errors::read(py, error)),
