@@ -5,10 +5,10 @@
 //! (invariant 1) is proven on the code that ships.
 
 #[cfg(feature = "testing")]
-pub use armed::{Action, POINTS, arm, disarm};
+pub use armed::{Action, POINTS, arm, arm_in, disarm, hit};
 
 #[cfg(feature = "testing")]
-pub(crate) use armed::{hit, is_armed};
+pub(crate) use armed::is_armed;
 
 #[cfg(not(feature = "testing"))]
 #[inline(always)]
@@ -69,7 +69,15 @@ mod armed {
     /// # Panics
     /// If there is no such point, or `nth` is 0: a test that can never fire proves nothing.
     pub fn arm(point: &str, action: Action, nth: u64) {
-        let known = POINTS.iter().find(|known| **known == point);
+        arm_in(POINTS, point, action, nth);
+    }
+
+    /// As [`arm`], for the points of a crate that stands on this one.
+    ///
+    /// # Panics
+    /// As for [`arm`].
+    pub fn arm_in(points: &[&'static str], point: &str, action: Action, nth: u64) {
+        let known = points.iter().find(|known| **known == point);
         let point = known.unwrap_or_else(|| panic!("no fault point '{point}'; see POINTS"));
         assert!(nth > 0, "the first passing is number 1");
         *ARMED.lock() = Some(Armed { point, action, left: nth });
@@ -87,7 +95,8 @@ mod armed {
             && ARMED.lock().as_ref().is_some_and(|armed| armed.point == point)
     }
 
-    pub(crate) fn hit(point: &'static str) {
+    /// Passes the point: kills, stops or delays this process if a test has armed it.
+    pub fn hit(point: &'static str) {
         if !ANY.load(Ordering::Relaxed) {
             return;
         }

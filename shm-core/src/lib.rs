@@ -40,6 +40,7 @@
 //! | wait                                 | [`Reader::read_new`], [`Reader::into_async`]           |
 //! | find, inspect and remove segments    | [`list`], [`stat`], [`unlink()`], [`gc`]               |
 //! | copy to and from shared memory       | [`copy`]                                               |
+//! | build another kind of segment        | [`segment`]                                            |
 //!
 //! # Platforms
 //! Tested on Linux x86-64. Linux on other processors uses the same code with portable copies.
@@ -73,7 +74,7 @@ mod os;
 #[cfg(not(loom))]
 mod process;
 #[cfg(not(loom))]
-mod segment;
+pub mod segment;
 mod seqlock;
 #[cfg(not(loom))]
 mod stream;
@@ -92,7 +93,7 @@ pub use process::fork_generation;
 #[cfg(not(loom))]
 pub use segment::{
     CounterValue, CreateError, GcReport, Holder, OpenError, Role, SegmentInfo, UnlinkError, gc,
-    list, stat, unlink,
+    list, stat, unlink, unlink_unused,
 };
 #[cfg(not(loom))]
 pub use stream::{

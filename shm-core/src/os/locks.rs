@@ -9,7 +9,7 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes that a handle can lock.
-pub(crate) const BYTES: u64 = 256;
+pub(crate) const BYTES: u64 = 1024;
 
 /// Shared by every attached handle; whoever gets it exclusively knows that nobody is attached.
 pub(crate) const PRESENCE: u64 = 1;
@@ -17,6 +17,8 @@ pub(crate) const PRESENCE: u64 = 1;
 pub(crate) const UNLINK: u64 = 2;
 /// Participant `i` proves its life by holding byte `PARTICIPANT + i`.
 pub(crate) const PARTICIPANT: u64 = 16;
+/// From here on, bytes mean what the kind of segment says.
+pub(crate) const KIND: u64 = 512;
 /// The handle with identity `n` proves its life by holding byte `HOLDER + n`.
 pub(crate) const HOLDER: u64 = 1 << 20;
 
@@ -55,6 +57,13 @@ impl Locks {
             word.fetch_and(!bit, Ordering::Release);
         }
         outcome
+    }
+
+    /// Tells whether anybody, this handle included, has `byte` exclusively.
+    pub(crate) fn is_held(&self, byte: u64) -> io::Result<bool> {
+        self.forget_locks_of_the_parent();
+        let (word, bit) = self.bit(byte);
+        Ok(word.load(Ordering::Acquire) & bit != 0 || self.raw.is_held_elsewhere(byte)?)
     }
 
     /// Gives back what `try_exclusive` took, unless this process is a fork of the one that took it.

@@ -28,7 +28,7 @@ pub(crate) use region::Region;
 
 /// Which part of a mapping the holder may write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Access {
+pub enum Access {
     /// Everything: writers.
     Full,
     /// The control page only (arming a wake-up, the participant entry); header, frame headers and

@@ -2,15 +2,28 @@
 //!
 //! Upholds invariant 2: an entry that points outside the segment is left out, not followed.
 
+use super::CONTROL_LEN;
 use super::header::{CounterEntry, padded, unpadded};
 use bytemuck::Zeroable;
 
-/// A counter as a kind of segment declares it; `offset` counts from the start of the hot part.
+/// A counter as a kind of segment declares it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct CounterSpec {
-    pub(crate) name: &'static str,
-    pub(crate) unit: &'static str,
-    pub(crate) hot_offset: u64,
+pub struct CounterSpec {
+    /// What is counted, at most 24 bytes.
+    pub name: &'static str,
+    /// In which unit, at most 8 bytes.
+    pub unit: &'static str,
+    /// Where its 64-bit word lies.
+    pub place: Place,
+}
+
+/// A place in one of the parts of a segment that change, in bytes from the start of the part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In the part that writers alone change.
+    Hot(usize),
+    /// In the kind's own part of the control area, see [`Segment::control`](super::Segment::control).
+    Control(usize),
 }
 
 /// A counter of an existing segment, and where its word lies.
@@ -33,11 +46,14 @@ pub struct CounterValue {
 }
 
 /// The table of a new segment.
-pub(super) fn encode(specs: &[CounterSpec], hot_offset: u64) -> Vec<u8> {
+pub(super) fn encode(specs: &[CounterSpec], hot: usize, control: usize) -> Vec<u8> {
     let entry = |spec: &CounterSpec| CounterEntry {
         name: padded(spec.name),
         unit: padded(spec.unit),
-        offset: hot_offset + spec.hot_offset,
+        offset: match spec.place {
+            Place::Hot(offset) => (hot + offset) as u64,
+            Place::Control(offset) => (control + CONTROL_LEN + offset) as u64,
+        },
     };
     let entries: Vec<CounterEntry> = specs.iter().map(entry).collect();
     bytemuck::cast_slice(&entries).to_vec()

@@ -6,7 +6,7 @@
 use super::counter::{self, CounterSpec};
 use super::error::CreateError;
 use super::header::{ABI, Extent, MAGIC, SegmentHeader, padded};
-use super::{CONTROL_LEN, PAYLOAD_ALIGN, Segment};
+use super::{CONTROL_LEN, HOT_LEN, PAYLOAD_ALIGN, Segment};
 use crate::clock;
 use crate::name::SegmentName;
 use crate::os::{Access, Backing, Region, heap};
@@ -18,7 +18,7 @@ use std::sync::Arc;
 /// How long a segment lives that nobody is attached to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u32)]
-pub(crate) enum Lifetime {
+pub enum Lifetime {
     /// Until it is unlinked, or swept by [`gc`](super::gc()).
     #[default]
     Persistent = 0,
@@ -27,17 +27,46 @@ pub(crate) enum Lifetime {
 }
 
 /// What a kind of segment asks for.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct SegmentSpec {
-    pub(crate) kind: &'static str,
-    pub(crate) geometry: Vec<u8>,
-    pub(crate) counters: Vec<CounterSpec>,
-    pub(crate) metadata: Vec<u8>,
-    /// Bytes readable by everyone and written by the writer only.
-    pub(crate) hot_len: usize,
-    pub(crate) payload_len: usize,
-    pub(crate) lifetime: Lifetime,
-    pub(crate) replace: bool,
+#[derive(Clone, Debug)]
+pub struct SegmentSpec {
+    /// What the segment is, at most 8 bytes: `stream`, `pool`, ...
+    pub kind: &'static str,
+    /// The kind's own immutable description; checked by the kind, covered by the checksum.
+    pub geometry: Vec<u8>,
+    /// Numbers that one tool can show for any segment.
+    pub counters: Vec<CounterSpec>,
+    /// The creator's own immutable bytes.
+    pub metadata: Vec<u8>,
+    /// Bytes readable by everyone and written by handles with full access only; the first 64 belong
+    /// to the segment layer.
+    pub hot_len: usize,
+    /// Bytes of payload.
+    pub payload_len: usize,
+    /// Where the payload begins, modulo the page: a power of two from 64 to the page size.
+    pub payload_align: usize,
+    /// Bytes that everybody who is attached may write; see [`Segment::control`].
+    pub control_len: usize,
+    /// How long it lives.
+    pub lifetime: Lifetime,
+    /// Whether a segment of the same name is replaced.
+    pub replace: bool,
+}
+
+impl Default for SegmentSpec {
+    fn default() -> SegmentSpec {
+        SegmentSpec {
+            kind: "",
+            geometry: Vec::new(),
+            counters: Vec::new(),
+            metadata: Vec::new(),
+            hot_len: HOT_LEN,
+            payload_len: 0,
+            payload_align: PAYLOAD_ALIGN,
+            control_len: 0,
+            lifetime: Lifetime::default(),
+            replace: false,
+        }
+    }
 }
 
 /// A spec with every offset decided.
@@ -72,15 +101,11 @@ impl Plan {
         header.geometry = append(&mut fixed, &spec.geometry);
         header.metadata = append(&mut fixed, &spec.metadata);
         // The counters need the hot offset, which needs the length of the counters.
-        let counters_len = counter::encode(&spec.counters, 0).len();
+        let counters_len = counter::encode(&spec.counters, 0, 0).len();
         let hot_offset = (fixed.len() + counters_len).next_multiple_of(128);
-        header.counters = append(&mut fixed, &counter::encode(&spec.counters, hot_offset as u64));
-        header.fixed_len = fixed.len() as u64;
-        header.hot_offset = hot_offset as u64;
-        header.hot_len = spec.hot_len as u64;
         let payload = hot_offset
             .checked_add(spec.hot_len)
-            .and_then(|end| end.checked_next_multiple_of(PAYLOAD_ALIGN))
+            .and_then(|end| end.checked_next_multiple_of(spec.payload_align))
             .ok_or_else(too_large)?;
         header.payload_offset = payload as u64;
         header.payload_len = spec.payload_len as u64;
@@ -88,12 +113,22 @@ impl Plan {
             .checked_add(spec.payload_len)
             .and_then(|end| end.checked_next_multiple_of(page_size()))
             .ok_or_else(too_large)?;
-        header.control_offset = control as u64;
-        header.control_len = CONTROL_LEN as u64;
-        let total = control
+        let control_len = spec
+            .control_len
             .checked_add(CONTROL_LEN)
+            .and_then(|len| len.checked_next_multiple_of(page_size()))
+            .ok_or_else(too_large)?;
+        let total = control
+            .checked_add(control_len)
             .filter(|&total| total <= isize::MAX as usize)
             .ok_or_else(too_large)?;
+        let counters = counter::encode(&spec.counters, hot_offset, control);
+        header.counters = append(&mut fixed, &counters);
+        header.fixed_len = fixed.len() as u64;
+        header.hot_offset = hot_offset as u64;
+        header.hot_len = spec.hot_len as u64;
+        header.control_offset = control as u64;
+        header.control_len = control_len as u64;
         header.total_len = total as u64;
         fixed[..256].copy_from_slice(bytemuck::bytes_of(&header));
         SegmentHeader::seal(&mut fixed);
@@ -132,7 +167,10 @@ fn page_size() -> usize {
 
 impl Segment {
     /// A segment inside this process, under no name.
-    pub(crate) fn process_local(name: &str, spec: SegmentSpec) -> Result<Segment, CreateError> {
+    ///
+    /// # Errors
+    /// [`CreateError`] if the name or the size is impossible.
+    pub fn process_local(name: &str, spec: SegmentSpec) -> Result<Segment, CreateError> {
         let plan = Plan::new(name, &spec)?;
         let too_large = || CreateError::TooLarge { name: name.to_owned() };
         let (region, backing) = heap::create(plan.total_len()).ok_or_else(too_large)?;
@@ -141,8 +179,11 @@ impl Segment {
     }
 
     /// Creates a segment other processes can open.
+    ///
+    /// # Errors
+    /// [`CreateError`]; nothing is left behind.
     #[cfg(not(target_os = "linux"))]
-    pub(crate) fn create(name: &str, spec: SegmentSpec) -> Result<Segment, CreateError> {
+    pub fn create(name: &str, spec: SegmentSpec) -> Result<Segment, CreateError> {
         Segment::create_portable(name, spec)
     }
 }
@@ -163,7 +204,10 @@ mod linux {
 
     impl Segment {
         /// Creates a segment other processes can open.
-        pub(crate) fn create(name: &str, spec: SegmentSpec) -> Result<Segment, CreateError> {
+        ///
+        /// # Errors
+        /// [`CreateError`]; nothing is left behind.
+        pub fn create(name: &str, spec: SegmentSpec) -> Result<Segment, CreateError> {
             let plan = Plan::new(name, &spec)?;
             // The answer is decided by `publish`; this only saves the work.
             if !spec.replace && unlink::is_complete(&plan.name) {

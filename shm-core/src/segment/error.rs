@@ -223,7 +223,8 @@ pub enum UnlinkError {
 }
 
 impl OpenError {
-    pub(crate) fn corrupt(
+    /// The error for a field that makes no sense.
+    pub fn corrupt(
         name: &str,
         field: &'static str,
         expected: impl Into<String>,

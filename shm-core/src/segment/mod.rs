@@ -11,6 +11,11 @@
 //!  └────────────────────────────────────────────────────────────────────────┴─────────────────────┘
 //! ```
 //!
+//! A kind of segment of one's own is a [`SegmentSpec`], words in the control area
+//! ([`Segment::control`]) that every attached process may change, and bytes of payload that only
+//! handles with full access may write. Who is alive is told by bytes that the kernel locks
+//! ([`Segment::try_hold`]); who waits sleeps on a word ([`Segment::park`]).
+//!
 //! The payload follows directly, and the one page that readers may write comes last: a segment costs
 //! its payload and about two pages.
 //!
@@ -26,6 +31,7 @@ mod gc;
 mod header;
 mod info;
 mod open;
+mod kind;
 mod participants;
 #[cfg(any(feature = "testing", not(target_os = "linux")))]
 mod portable;
@@ -34,16 +40,19 @@ mod unlink;
 pub use counter::CounterValue;
 pub use error::{CreateError, OpenError, UnlinkError};
 pub use gc::{GcReport, gc};
+pub use kind::{HOLDABLE, Held};
 pub use info::{Holder, Role, SegmentInfo, list, stat};
-pub use unlink::unlink;
+pub use unlink::{unlink, unlink_unused};
 
-pub(crate) use counter::CounterSpec;
-pub(crate) use create::{Lifetime, SegmentSpec};
+pub use counter::{CounterSpec, Place};
+pub use create::{Lifetime, SegmentSpec};
+
+pub use crate::os::Access;
 
 use crate::event::Event;
 use crate::lock_word::LockWord;
 use crate::name::SegmentName;
-use crate::os::{Access, Backing, Region, generation};
+use crate::os::{Backing, Region, generation};
 use crate::sync::{AtomicU64, Ordering};
 use header::SegmentHeader;
 use participants::Participation;
@@ -55,6 +64,9 @@ pub(crate) const CONTROL_LEN: usize = 4096;
 
 /// Payloads begin at a multiple of a cache line.
 pub(crate) const PAYLOAD_ALIGN: usize = 64;
+
+/// Bytes of the hot part that belong to the segment layer.
+pub(crate) const HOT_LEN: usize = 64;
 
 /// States of the name, as the word at [`offset::RETIRED`] tells them.
 const LIVE: u64 = 0;
@@ -76,9 +88,9 @@ mod offset {
     pub(super) const PARTICIPANTS: usize = 1024;
 }
 
-/// One handle's view of one segment.
+/// One handle on one segment: the pages, the locks that die with the process, and sleep.
 #[derive(Debug)]
-pub(crate) struct Segment {
+pub struct Segment {
     // Participation lets go of its byte before the locks, and the region before the descriptor.
     participation: Option<Participation>,
     name: String,
@@ -118,42 +130,42 @@ impl Segment {
     }
 
     /// The name as the creator gave it.
-    pub(crate) fn name(&self) -> &str {
+    pub fn name(&self) -> &str {
         &self.name
     }
 
     /// The kind's own immutable description.
-    pub(crate) fn geometry(&self) -> &[u8] {
+    pub fn geometry(&self) -> &[u8] {
         &self.geometry
     }
 
     /// The creator's own immutable bytes.
-    pub(crate) fn metadata(&self) -> &[u8] {
+    pub fn metadata(&self) -> &[u8] {
         &self.metadata
     }
 
     /// Random id: two segments that ever had the same name differ in it.
-    pub(crate) fn instance(&self) -> [u8; 16] {
+    pub fn instance(&self) -> [u8; 16] {
         self.header.instance
     }
 
     /// Process id of the creator.
-    pub(crate) fn creator_pid(&self) -> u32 {
+    pub fn creator_pid(&self) -> u32 {
         self.header.creator_pid
     }
 
     /// True if the segment asked to live only as long as somebody is attached.
-    pub(crate) fn is_temporary(&self) -> bool {
+    pub fn is_temporary(&self) -> bool {
         self.header.lifetime == Lifetime::Attached as u32
     }
 
     /// What this handle may write.
-    pub(crate) fn access(&self) -> Access {
+    pub fn access(&self) -> Access {
         self.access
     }
 
     /// Length of the file.
-    pub(crate) fn total_len(&self) -> usize {
+    pub fn total_len(&self) -> usize {
         self.region.len()
     }
 
@@ -184,7 +196,8 @@ impl Segment {
         self.header.hot_len as usize
     }
 
-    pub(crate) fn payload_len(&self) -> usize {
+    /// Bytes of payload.
+    pub fn payload_len(&self) -> usize {
         self.header.payload_len as usize
     }
 
@@ -225,7 +238,7 @@ impl Segment {
 
     /// This process, for reports.
     #[inline]
-    pub(crate) fn pid(&self) -> u32 {
+    pub fn pid(&self) -> u32 {
         // The generation tells a forked child that the remembered one is its parent's.
         let tag = (generation() + 1) << 32;
         let known = self.pid.load(Ordering::Relaxed);
@@ -248,7 +261,7 @@ impl Segment {
 
     /// True once the name was taken away or given to another segment.
     #[inline]
-    pub(crate) fn is_retired(&self) -> bool {
+    pub fn is_retired(&self) -> bool {
         match self.hot(offset::RETIRED).load(Ordering::Acquire) {
             LIVE => false,
             state => self.is_retired_in(state),

@@ -14,8 +14,12 @@ const POLL_MIN: Duration = Duration::from_micros(200);
 const POLL_MAX: Duration = Duration::from_millis(10);
 
 impl Segment {
-    /// Opens, waiting until `deadline` for the segment to appear and to be complete.
-    pub(crate) fn open_within(
+    /// Opens, waiting until `deadline` for the segment to appear and to be complete. An empty `kind`
+    /// opens any.
+    ///
+    /// # Errors
+    /// [`OpenError`], once the deadline has passed if it is one that waiting may cure.
+    pub fn open_within(
         name: &str,
         kind: &str,
         access: Access,

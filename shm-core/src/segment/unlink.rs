@@ -29,6 +29,14 @@ pub fn unlink(name: &str) -> Result<(), UnlinkError> {
     platform::unlink(name)
 }
 
+/// Takes the name of the segment away if no process is attached to it; tells whether it did.
+///
+/// # Errors
+/// [`UnlinkError`]; nothing is removed then.
+pub fn unlink_unused(name: &str) -> Result<bool, UnlinkError> {
+    platform::unlink_unused(name)
+}
+
 #[cfg(target_os = "linux")]
 pub(super) use platform::{Present, is_complete};
 
@@ -51,6 +59,11 @@ mod platform {
     pub(super) fn unlink(name: &str) -> Result<(), UnlinkError> {
         let name = SegmentName::new(name, process::uid()).map_err(OpenError::from)?;
         Present::open(&name)?.remove()
+    }
+
+    pub(super) fn unlink_unused(name: &str) -> Result<bool, UnlinkError> {
+        let name = SegmentName::new(name, process::uid()).map_err(OpenError::from)?;
+        Present::open(&name)?.remove_if_orphan(false)
     }
 
     /// Tells whether a finished segment has the name right now.
@@ -189,7 +202,10 @@ mod platform {
 
     impl Segment {
         /// Takes the name away, unless it leads to another segment by now.
-        pub(crate) fn unlink(&self) -> Result<(), UnlinkError> {
+        ///
+        /// # Errors
+        /// [`UnlinkError`]; nothing is removed then.
+        pub fn unlink(&self) -> Result<(), UnlinkError> {
             let name = SegmentName::new(self.name(), process::uid()).map_err(OpenError::from)?;
             let stale = || UnlinkError::Stale { name: self.name().to_owned() };
             let Some(inode) = self.backing().inode() else {
@@ -219,9 +235,17 @@ mod platform {
         Segment::open_portable(name, "stream", Access::Full)?.unlink_portable()
     }
 
+    /// Who is attached cannot be told here, so nothing is unused.
+    pub(super) fn unlink_unused(_name: &str) -> Result<bool, UnlinkError> {
+        Ok(false)
+    }
+
     impl Segment {
         /// Takes the name away.
-        pub(crate) fn unlink(&self) -> Result<(), UnlinkError> {
+        ///
+        /// # Errors
+        /// [`UnlinkError`]; nothing is removed then.
+        pub fn unlink(&self) -> Result<(), UnlinkError> {
             self.unlink_portable()
         }
     }

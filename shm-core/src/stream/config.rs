@@ -2,7 +2,7 @@
 
 use super::layout::{HOT, Layout, STREAM_KIND};
 use crate::dtype::{Dtype, Element};
-use crate::segment::{CounterSpec, CreateError, Lifetime, SegmentSpec};
+use crate::segment::{CounterSpec, CreateError, Lifetime, Place, SegmentSpec};
 use crate::stream::Stream;
 use crate::tensor::{TensorDesc, TensorError};
 
@@ -171,11 +171,7 @@ impl StreamConfig {
     }
 
     pub(crate) fn spec(&self) -> SegmentSpec {
-        let counter = |name, unit, hot_offset: usize| CounterSpec {
-            name,
-            unit,
-            hot_offset: hot_offset as u64,
-        };
+        let counter = |name, unit, offset| CounterSpec { name, unit, place: Place::Hot(offset) };
         SegmentSpec {
             kind: STREAM_KIND,
             geometry: self.layout.encode(),
@@ -191,6 +187,7 @@ impl StreamConfig {
             payload_len: self.layout.payload_len(),
             lifetime: self.lifetime,
             replace: self.replace,
+            ..SegmentSpec::default()
         }
     }
 }

@@ -1,0 +1,171 @@
+//! Contiguous runs of granules: how a chunk pool finds memory of any size.
+//!
+//! ```text
+//!   granule words    [ 0 | 7.3 | 7.3 | 7.3 | 0 | 0 | 2.9 | 2.9 | 0 ]     0 is free, 7.3 is slot 7 in
+//!                          └─ slot 7 ────┘         └ slot 2 ─┘           its third generation
+//! ```
+//!
+//! A granule is claimed by exchanging 0 for the claimant's tag, slot and generation, and freed by
+//! exchanging that very tag for 0. So a run can be claimed granule by granule without a lock (whoever
+//! meets somebody else's granule gives back what it has), anybody may finish freeing what a dead
+//! process has not, and nobody who comes late can free what belongs to the next tenant. Upholds
+//! invariants 1 and 2.
+
+use crate::sync::{AtomicU64, Mutation, Ordering, mutated};
+use core::ops::Range;
+
+/// Slots of a chunk pool are below this.
+pub(crate) const MAX_CHUNKS: usize = 0xFFFF;
+
+/// The granules of a pool.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arena<'a> {
+    pub(crate) granules: &'a [AtomicU64],
+}
+
+/// What a claimed granule holds.
+#[inline]
+pub(crate) fn tag(slot: usize, generation: u64) -> u64 {
+    (slot as u64 + 1) << 48 | generation
+}
+
+/// Slot and generation of a tag; `None` for a free granule.
+#[inline]
+pub(crate) fn tenant(tag: u64) -> Option<(usize, u64)> {
+    let slot = (tag >> 48) as usize;
+    (slot != 0).then(|| (slot - 1, tag & ((1 << 48) - 1)))
+}
+
+/// What is free, at one look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Extents {
+    pub(crate) free: usize,
+    pub(crate) largest: usize,
+}
+
+impl Arena<'_> {
+    /// The start of the free run that fits `need` granules best, leaving out those of `avoid`.
+    /// `length` tells how many granules the chunk of a tag has, so that its granules are skipped; a
+    /// wrong answer costs an opportunity and nothing else.
+    pub(crate) fn find(
+        &self,
+        need: usize,
+        avoid: Range<usize>,
+        length: impl Fn(u64) -> usize,
+    ) -> Option<usize> {
+        let mut best: Option<(usize, usize)> = None;
+        let mut consider = |part: Range<usize>| {
+            let len = part.end.saturating_sub(part.start);
+            if len >= need && best.is_none_or(|(found, _)| len < found) {
+                best = Some((len, part.start));
+            }
+        };
+        self.free_runs(length, |run| match avoid.is_empty() {
+            true => consider(run),
+            false => {
+                consider(run.start..run.end.min(avoid.start));
+                consider(run.start.max(avoid.end)..run.end);
+            }
+        });
+        best.map(|(_, start)| start)
+    }
+
+    /// The window of `need` granules that is nearest to being free.
+    pub(crate) fn emptiest(&self, need: usize) -> Option<usize> {
+        if need == 0 || need > self.granules.len() {
+            return None;
+        }
+        let taken = |at: usize| usize::from(self.load(at) != 0);
+        let mut used: usize = (0..need).map(taken).sum();
+        let mut best = (used, 0);
+        for start in 1..=self.granules.len() - need {
+            used = (used + taken(start + need - 1)).saturating_sub(taken(start - 1));
+            best = best.min((used, start));
+        }
+        Some(best.1)
+    }
+
+    /// Claims a run, all of it or nothing. False if somebody else has a granule of it.
+    pub(crate) fn claim(&self, run: Range<usize>, tag: u64) -> bool {
+        let Some(granules) = self.granules.get(run.clone()) else { return false };
+        for (taken, granule) in granules.iter().enumerate() {
+            // SYNC: granule. Acquire: the tenant before is done with its bytes.
+            if granule.compare_exchange(0, tag, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+                self.clear(run.start..run.start + taken, tag);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Frees the granules of a run that still carry the tag; returns how many did.
+    pub(crate) fn clear(&self, run: Range<usize>, tag: u64) -> usize {
+        let mut freed = 0;
+        for granule in self.granules.get(run).unwrap_or(&[]) {
+            if mutated(Mutation::ClearBlindly) {
+                granule.store(0, Ordering::Release);
+            }
+            if granule.load(Ordering::Relaxed) == tag {
+                // SYNC: granule. Release, for the next tenant.
+                let outcome = granule.compare_exchange(tag, 0, Ordering::AcqRel, Ordering::Relaxed);
+                freed += usize::from(outcome.is_ok());
+            }
+        }
+        freed
+    }
+
+    /// Whether the whole run carries the tag.
+    pub(crate) fn is_owned(&self, run: Range<usize>, tag: u64) -> bool {
+        self.granules
+            .get(run)
+            .is_some_and(|granules| granules.iter().all(|word| word.load(Ordering::Relaxed) == tag))
+    }
+
+    /// What is free.
+    pub(crate) fn extents(&self, length: impl Fn(u64) -> usize) -> Extents {
+        let mut extents = Extents::default();
+        self.free_runs(length, |run| {
+            extents.free += run.len();
+            extents.largest = extents.largest.max(run.len());
+        });
+        extents
+    }
+
+    fn free_runs(&self, length: impl Fn(u64) -> usize, mut each: impl FnMut(Range<usize>)) {
+        let (mut at, end) = (0, self.granules.len());
+        while at < end {
+            match self.load(at) {
+                0 => {
+                    let start = at;
+                    while at < end && self.load(at) == 0 {
+                        at += 1;
+                    }
+                    each(start..at);
+                }
+                tag => at = at.saturating_add(self.tail(at, tag, length(tag))),
+            }
+        }
+    }
+
+    /// How many granules of one tenant lie from `at` on: as many as it says, if the last of them is
+    /// its own; one otherwise.
+    fn tail(&self, at: usize, tag: u64, length: usize) -> usize {
+        match at.checked_add(length) {
+            Some(end) if length > 1 && end <= self.granules.len() && self.load(end - 1) == tag => {
+                length
+            }
+            _ => 1,
+        }
+    }
+
+    #[inline]
+    fn load(&self, at: usize) -> u64 {
+        // SYNC: none; a claim looks again by exchange.
+        self.granules[at].load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod placement;
+#[cfg(all(test, loom))]
+mod tests;

@@ -1,0 +1,212 @@
+//! Several slots that are published, held and freed as one.
+//!
+//! The first slot speaks for all: its state decides, and it names the next part, which names the one
+//! after it. Parts are `Linked` and belong to nobody else's affairs until the first slot is freed,
+//! which frees them. Upholds invariants 1 (a producer killed at any point leaves all or none) and 7.
+
+use crate::consumer::Consumer;
+use crate::error::{LendError, PublishError, RedeemError};
+use crate::fault;
+use crate::lease::Lease;
+use crate::ledger::record;
+use crate::lent::{Audience, Slot};
+use crate::policy::{Policy, Wait};
+use crate::pool::Pool;
+use crate::reap::{link, short_of, unlink};
+use crate::storage::{Host, Storage};
+use crate::sync::Ordering;
+use crate::ticket::Ticket;
+use crate::word::SlotState;
+use shm_core::Deadline;
+
+/// Several slots that are published as one, or not at all. Dropping it gives all of them back.
+#[derive(Debug)]
+#[must_use = "dropping a batch publishes nothing"]
+pub struct Batch<S: Storage = Host> {
+    slots: Vec<Slot<S>>,
+}
+
+/// A consumer's hold on a batch. Released as one.
+#[derive(Debug)]
+pub struct BatchLease<S: Storage = Host> {
+    first: Lease<S>,
+    parts: Vec<Part>,
+}
+
+/// Where a part of a held batch lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Number of its slot.
+    pub index: usize,
+    /// Where it begins in the storage, in bytes.
+    pub offset: usize,
+    /// Bytes of it.
+    pub byte_len: usize,
+}
+
+impl<S: Storage> Pool<S> {
+    /// Lends a slot for each of `bytes`, all or none: what was lent is given back if the rest is not
+    /// to be had.
+    ///
+    /// # Errors
+    /// As for [`Pool::lend`].
+    pub fn lend_many(
+        &self,
+        bytes: &[usize],
+        wait: Wait,
+        policy: Policy,
+    ) -> Result<Batch<S>, LendError> {
+        if bytes.is_empty() {
+            return Err(LendError::Nothing { name: self.name().to_owned() });
+        }
+        if bytes.len() > self.slots() {
+            let (most, found) = (self.slots() * self.slot_size(), bytes.iter().sum());
+            return Err(LendError::TooLarge { name: self.name().to_owned(), most, found });
+        }
+        let deadline = wait.deadline();
+        loop {
+            // Whoever waits for the rest holding a part could wait for another who does the same, so
+            // nobody does: one that is missing is waited for with nothing in hand.
+            match self.lend_all(bytes, Wait::Try, policy) {
+                Err(LendError::Full { bytes: missing, .. })
+                    if policy != Policy::Fail && wait != Wait::Try && !deadline.has_passed() =>
+                {
+                    self.wait_for_one(missing, bytes.len(), deadline, policy)?;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn lend_all(&self, bytes: &[usize], wait: Wait, policy: Policy) -> Result<Batch<S>, LendError> {
+        let slots: Result<Vec<Slot<S>>, LendError> =
+            bytes.iter().map(|&bytes| self.lend(bytes, wait, policy)).collect();
+        Ok(Batch { slots: slots? })
+    }
+
+    fn wait_for_one(
+        &self,
+        bytes: usize,
+        parts: usize,
+        deadline: Deadline,
+        policy: Policy,
+    ) -> Result<(), LendError> {
+        let slot = self.lend(bytes, Wait::Until(deadline), policy)?;
+        drop(slot);
+        if parts > 1 {
+            // One came free, the others may take a moment longer.
+            std::thread::yield_now();
+        }
+        Ok(())
+    }
+}
+
+impl<S: Storage> Batch<S> {
+    /// The slots, in the order they were asked for.
+    pub fn slots(&mut self) -> &mut [Slot<S>] {
+        &mut self.slots
+    }
+
+    /// Publishes all of them in one step and returns the one ticket for all.
+    ///
+    /// # Errors
+    /// As for [`Slot::publish`]; all are given back then.
+    pub fn publish(mut self, audience: Audience) -> Result<Ticket, PublishError> {
+        let core = self.slots[0].core().clone();
+        let ledger = &core.ledger;
+        for pair in self.slots.windows(2) {
+            let next = link(pair[1].grant.slot, pair[1].grant.generation);
+            let record = ledger.record(pair[0].grant.slot);
+            record[record::NEXT].store(next, Ordering::Relaxed);
+        }
+        fault::hit("batch.linked");
+        let parts = self.slots.len() as u32;
+        let (first, rest) = self.slots.split_first_mut().expect("a batch has at least one slot");
+        for part in rest.iter() {
+            if !ledger.link_part(part.grant) {
+                let slot = part.grant.slot;
+                return Err(PublishError::Revoked { name: core.name(), slot });
+            }
+            fault::hit("batch.half");
+        }
+        first.share(audience)?;
+        // From here on the first slot frees the others.
+        for slot in &mut self.slots {
+            slot.let_go();
+        }
+        Ok(self.slots[0].ticket(parts))
+    }
+
+    /// Gives all of them back, as dropping it does.
+    pub fn abort(self) {}
+}
+
+impl<S: Storage> Consumer<S> {
+    /// Takes hold of a whole batch.
+    ///
+    /// # Errors
+    /// As for [`Consumer::redeem`]; nothing was changed then.
+    pub fn redeem_batch(&self, ticket: &Ticket) -> Result<BatchLease<S>, RedeemError> {
+        let first = self.redeem(ticket)?;
+        let ledger = &self.seated().core.ledger;
+        let mut parts =
+            vec![Part { index: first.index(), offset: first.offset(), byte_len: first.byte_len() }];
+        let mut at = first.index();
+        while parts.len() < ticket.parts.max(1) as usize {
+            let damaged = |field, expected: String, found| {
+                Err(RedeemError::Damaged {
+                    name: self.seated().core.name(),
+                    slot: at,
+                    field,
+                    expected,
+                    found,
+                })
+            };
+            let next = ledger.record(at)[record::NEXT].load(Ordering::Relaxed);
+            let Some((slot, short)) = unlink(next).filter(|(slot, _)| *slot < ledger.layout.slots)
+            else {
+                return damaged("next", "the next part of the batch".into(), next);
+            };
+            let state = ledger.slot(slot).load();
+            if !state.is(SlotState::Linked) || short_of(state.generation()) != short {
+                return damaged("state", format!("linked in generation {short}"), state.0);
+            }
+            let run = ledger.believed_run(slot, state.generation()).unwrap_or((0, 0));
+            let (offset, capacity) = ledger.place_of(slot, run);
+            let byte_len = ledger.byte_len_of(slot);
+            if !(1..=capacity).contains(&byte_len) {
+                return damaged("byte_len", format!("1..={capacity}"), byte_len as u64);
+            }
+            parts.push(Part { index: slot, offset, byte_len });
+            at = slot;
+        }
+        Ok(BatchLease { first, parts })
+    }
+}
+
+impl<S: Storage> BatchLease<S> {
+    /// Where the parts lie, in the order they were lent.
+    pub fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+
+    /// Gives the batch back: this consumer is done with all of it.
+    pub fn release(self) {
+        self.first.release();
+    }
+}
+
+impl BatchLease {
+    /// A copy of the bytes of one part; `None` if there is no such part.
+    pub fn to_vec(&self, part: usize) -> Option<Vec<u8>> {
+        let part = self.parts.get(part)?;
+        Some(self.first.copy_of(part.offset, part.byte_len))
+    }
+
+    /// Address of a part, 256-byte aligned, read-only, valid for as long as the lease; `None` if there
+    /// is no such part.
+    pub fn as_ptr(&self, part: usize) -> Option<*const u8> {
+        let part = self.parts.get(part)?;
+        Some(self.first.address_of(part.offset, part.byte_len))
+    }
+}

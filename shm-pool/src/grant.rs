@@ -1,0 +1,299 @@
+//! Finding a slot, and the memory for it.
+//!
+//! Upholds invariants 1 (a slot names its member from the exchange on that takes it, so a member that
+//! is killed at any point leaks nothing) and 5 (a request that waits has a deadline and its place).
+
+use crate::arena::tag;
+use crate::fault;
+use crate::layout::{Kind, at};
+use crate::ledger::{Ledger, record};
+use crate::line::{Place, RECHECK};
+use crate::slot::Claim;
+use crate::sync::Ordering;
+use crate::word::{SlotState, StateWord};
+use core::ops::Range;
+use shm_core::clock;
+use std::time::{Duration, Instant};
+
+/// How long a waiter looks before it sleeps: about what a wake-up of a core that is not parked costs.
+const SPIN: Duration = Duration::from_micros(2);
+/// A waiter that is not the first takes room that has been there for so long.
+const PATIENCE: Duration = Duration::from_millis(2);
+
+/// A slot that was just taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Grant {
+    pub(crate) slot: usize,
+    pub(crate) generation: u64,
+    pub(crate) owner: u16,
+    /// Its granules: first one and number.
+    pub(crate) run: (u32, u32),
+}
+
+/// Somebody who waits for memory.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub(crate) need: usize,
+    owner: u16,
+    place: Option<Place>,
+    /// Since when there was room that those before did not take.
+    unclaimed: Option<Instant>,
+}
+
+impl Ledger {
+    /// What is compared in the line: granules, or 0 for a slot.
+    pub(crate) fn need_of(&self, bytes: usize) -> usize {
+        match self.layout.kind {
+            Kind::Slots => 0,
+            Kind::Chunks => self.layout.granules_for(bytes),
+        }
+    }
+
+    /// A slot right now, unless somebody waits for the same.
+    #[inline]
+    pub(crate) fn try_grant(&self, need: usize, owner: u16) -> Option<Grant> {
+        if self.somebody_waits() {
+            return self.try_grant_past_the_line(need, owner);
+        }
+        self.grab(need, owner, 0..0, false)
+    }
+
+    #[cold]
+    fn try_grant_past_the_line(&self, need: usize, owner: u16) -> Option<Grant> {
+        match self.somebody_waits_for(need) {
+            true => None,
+            false => self.grab(need, owner, self.kept(), false),
+        }
+    }
+
+    /// Takes a slot and its memory, leaving out the granules of `avoid`.
+    #[inline]
+    fn grab(
+        &self,
+        need: usize,
+        owner: u16,
+        avoid: Range<usize>,
+        thoroughly: bool,
+    ) -> Option<Grant> {
+        match self.layout.kind {
+            Kind::Slots => self.grab_slot(owner, thoroughly),
+            Kind::Chunks => self.grab_chunk(need, owner, avoid, thoroughly),
+        }
+    }
+
+    #[inline]
+    fn grab_slot(&self, owner: u16, thoroughly: bool) -> Option<Grant> {
+        let hints = self.hints();
+        // Hints of slots that are not free vanish by being taken, so this ends.
+        for _ in 0..=self.layout.slots {
+            let slot = match thoroughly {
+                true => hints.take_thoroughly(),
+                false => hints.take(),
+            }?;
+            fault::hit("lend.hinted");
+            match self.slot(slot).claim(owner) {
+                Claim::Taken(generation) => {
+                    let record = self.record(slot);
+                    record[record::NEXT].store(0, Ordering::Relaxed);
+                    self.count(at::IN_USE, 1);
+                    self.note_high_water(at::HIGH_WATER, slot as u64 + 1);
+                    fault::hit("lend.claimed");
+                    return Some(Grant { slot, generation, owner, run: (0, 0) });
+                }
+                Claim::NotFree => {}
+                Claim::Exhausted => self.count(at::QUARANTINED, 1),
+            }
+        }
+        None
+    }
+
+    fn grab_chunk(
+        &self,
+        need: usize,
+        owner: u16,
+        avoid: Range<usize>,
+        thoroughly: bool,
+    ) -> Option<Grant> {
+        let arena = self.arena();
+        let length = |tag: u64| self.length_of(tag);
+        arena.find(need, avoid.clone(), length)?;
+        let grant = self.grab_slot(owner, thoroughly)?;
+        let tag = tag(grant.slot, grant.generation);
+        // Each turn that fails has met another process's claim, which has succeeded then or will
+        // give way; so many in a row mean that the table is being scribbled over.
+        for _ in 0..64 {
+            let Some(start) = arena.find(need, avoid.clone(), length) else { break };
+            let run = start..start + need;
+            self.set_run(grant.slot, run.clone());
+            fault::hit("lend.granule");
+            if arena.claim(run, tag) {
+                let bytes = (need * self.layout.granule) as u64;
+                let before = self.word(at::IN_USE_BYTES).fetch_add(bytes, Ordering::Relaxed);
+                self.note_high_water(at::HIGH_WATER_BYTES, before + bytes);
+                return Some(Grant { run: (start as u32, need as u32), ..grant });
+            }
+        }
+        self.set_run(grant.slot, 0..0);
+        let drain = false;
+        if self.slot(grant.slot).abort(owner, grant.generation, drain) {
+            self.finish(grant.slot, grant.generation, drain);
+        }
+        None
+    }
+
+    /// How many granules the chunk of a tag has.
+    pub(crate) fn length_of(&self, tag: u64) -> usize {
+        match crate::arena::tenant(tag) {
+            Some((slot, _)) if slot < self.layout.slots => self.run(slot).len(),
+            _ => 1,
+        }
+    }
+
+    /// Notes what a slot was lent for.
+    #[inline]
+    pub(crate) fn sign(&self, grant: Grant, bytes: usize, pid: u32) {
+        let record = self.record(grant.slot);
+        record[record::BYTE_LEN].store(bytes as u64, Ordering::Relaxed);
+        record[record::SINCE].store(clock::monotonic_ns(), Ordering::Relaxed);
+        record[record::PRODUCER].store(pid.into(), Ordering::Relaxed);
+        fault::hit("lend.ready");
+    }
+
+    /// Gives a slot back that was taken and not published.
+    pub(crate) fn give_back(&self, grant: Grant) -> bool {
+        let drain = self.needs_draining(grant.slot);
+        self.slot(grant.slot).abort(grant.owner, grant.generation, drain)
+            && self.finish(grant.slot, grant.generation, drain)
+    }
+
+    /// Takes back the oldest publication that nobody has begun to read. True if one came free.
+    pub(crate) fn drop_oldest_unread(&self) -> bool {
+        let mut shared: Vec<(u64, usize, StateWord)> = (0..self.layout.slots)
+            .map(|slot| (slot, self.slot(slot).load()))
+            .filter(|(_, state)| state.is(SlotState::Shared))
+            .map(|(slot, state)| {
+                (self.record(slot)[record::SINCE].load(Ordering::Relaxed), slot, state)
+            })
+            .collect();
+        shared.sort_unstable_by_key(|(since, ..)| *since);
+        shared.into_iter().any(|(_, slot, state)| {
+            let drain = self.needs_draining(slot);
+            let taken = self.slot(slot).take_back(state.generation(), drain);
+            fault::hit("drop.cleared");
+            if taken {
+                self.count(at::DROPPED, 1);
+                self.finish(slot, state.generation(), drain);
+            }
+            taken
+        })
+    }
+
+    /// Joins the line.
+    pub(crate) fn wait_for(&self, need: usize, owner: u16) -> Waiting {
+        self.count(at::WAITS, 1);
+        Waiting { need, owner, place: None, unclaimed: None }
+    }
+
+    /// Waits for at most `longest`, and at most once asleep. `None` says nothing about why.
+    pub(crate) fn nap(&self, waiting: &mut Waiting, longest: Duration) -> Option<Grant> {
+        let begun = Instant::now();
+        let place = match waiting.place {
+            Some(place) => place,
+            None => match self.enter_line(waiting.need, waiting.owner) {
+                Some(place) => *waiting.place.insert(place),
+                None => {
+                    // More than a hundred wait already: look again in a moment.
+                    self.reap_paced();
+                    std::thread::sleep(longest.min(PATIENCE));
+                    return None;
+                }
+            },
+        };
+        let mut count = self.wake_count(place);
+        loop {
+            if let Some(grant) = self.try_serve(waiting, place) {
+                return Some(grant);
+            }
+            if begun.elapsed() >= SPIN.min(longest) {
+                break;
+            }
+            core::hint::spin_loop();
+            count = self.wake_count(place);
+        }
+        let left = longest.saturating_sub(begun.elapsed());
+        if left.is_zero() {
+            return None;
+        }
+        let patience = if waiting.unclaimed.is_some() { PATIENCE } else { RECHECK };
+        let nap = left.min(patience);
+        self.sleep_in_line(place, count, nap);
+        if let Some(grant) = self.try_serve(waiting, place) {
+            return Some(grant);
+        }
+        if begun.elapsed() >= nap {
+            // Nobody woke this one: whoever should have may be dead, or stopped.
+            self.reap();
+            self.look_for_name();
+            return self.try_overtake(waiting, place);
+        }
+        None
+    }
+
+    /// Stops waiting.
+    pub(crate) fn stop_waiting(&self, waiting: &mut Waiting) {
+        if let Some(place) = waiting.place.take() {
+            if self.layout.kind == Kind::Chunks && self.is_first_of_all(place) {
+                self.keep_nothing();
+            }
+            self.leave_line(place);
+        }
+    }
+
+    fn try_serve(&self, waiting: &mut Waiting, place: Place) -> Option<Grant> {
+        if !self.is_first(place) {
+            return None;
+        }
+        self.serve(waiting, place)
+    }
+
+    /// Takes room that those who came earlier have left lying for a while: they are stopped.
+    fn try_overtake(&self, waiting: &mut Waiting, place: Place) -> Option<Grant> {
+        if self.is_first(place) {
+            return self.serve(waiting, place);
+        }
+        if !self.has_room(waiting.need) {
+            waiting.unclaimed = None;
+            return None;
+        }
+        match waiting.unclaimed {
+            Some(since) if since.elapsed() >= PATIENCE => self.serve(waiting, place),
+            Some(_) => None,
+            None => {
+                waiting.unclaimed = Some(Instant::now());
+                None
+            }
+        }
+    }
+
+    fn serve(&self, waiting: &mut Waiting, place: Place) -> Option<Grant> {
+        let first = self.layout.kind == Kind::Chunks && self.is_first_of_all(place);
+        let avoid = if first { 0..0 } else { self.kept() };
+        let grant = self.grab(waiting.need, waiting.owner, avoid, true);
+        match grant {
+            Some(_) => self.stop_waiting(waiting),
+            None if first => self.keep(waiting.need),
+            None => {}
+        }
+        grant
+    }
+
+    /// Whether a request would be served if nobody was in its way.
+    pub(crate) fn has_room(&self, need: usize) -> bool {
+        match self.layout.kind {
+            Kind::Slots => {
+                (0..self.layout.slots).any(|slot| self.slot(slot).load().is(SlotState::Free))
+            }
+            Kind::Chunks => self.arena().find(need, 0..0, |tag| self.length_of(tag)).is_some(),
+        }
+    }
+}
