@@ -85,7 +85,7 @@ impl Ledger {
         let (generation, named) = (state.generation(), state.state());
         let (waiting_for, held_by) = self.flags(slot, generation);
         let lent = named.is_some_and(|named| named != SlotState::Free);
-        let producer_pid = self.record(slot)[record::PRODUCER].load(Ordering::Relaxed) as u32;
+        let producer_pid = self.producer_pid(slot);
         let mut problem = |what: String| problems.push(format!("slot {slot}: {what}"));
         let explanation = match named {
             None => {

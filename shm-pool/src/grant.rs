@@ -42,6 +42,7 @@ pub(crate) struct Waiting {
 
 impl Ledger {
     /// What is compared in the line: granules, or 0 for a slot.
+    #[inline]
     pub(crate) fn need_of(&self, bytes: usize) -> usize {
         match self.layout.kind {
             Kind::Slots => 0,
@@ -95,7 +96,6 @@ impl Ledger {
                 Claim::Taken(generation) => {
                     let record = self.record(slot);
                     record[record::NEXT].store(0, Ordering::Relaxed);
-                    self.count(at::IN_USE, 1);
                     self.note_high_water(at::HIGH_WATER, slot as u64 + 1);
                     fault::hit("lend.claimed");
                     return Some(Grant { slot, generation, owner, run: (0, 0) });
@@ -135,6 +135,7 @@ impl Ledger {
         }
         self.set_run(grant.slot, 0..0);
         let drain = false;
+        self.count(at::LENT, 1);
         if self.slot(grant.slot).abort(owner, grant.generation, drain) {
             self.finish(grant.slot, grant.generation, drain);
         }
@@ -153,9 +154,11 @@ impl Ledger {
     #[inline]
     pub(crate) fn sign(&self, grant: Grant, bytes: usize, pid: u32) {
         let record = self.record(grant.slot);
+        let lent = clock::coarse_ns() / 1_000_000 << 24 | u64::from(pid) & 0xFF_FFFF;
         record[record::BYTE_LEN].store(bytes as u64, Ordering::Relaxed);
-        record[record::SINCE].store(clock::monotonic_ns(), Ordering::Relaxed);
-        record[record::PRODUCER].store(pid.into(), Ordering::Relaxed);
+        record[record::SINCE].store(lent, Ordering::Relaxed);
+        let order = self.word(at::LENT).fetch_add(1, Ordering::Relaxed);
+        record[record::ORDER].store(order, Ordering::Relaxed);
         fault::hit("lend.ready");
     }
 
@@ -172,10 +175,10 @@ impl Ledger {
             .map(|slot| (slot, self.slot(slot).load()))
             .filter(|(_, state)| state.is(SlotState::Shared))
             .map(|(slot, state)| {
-                (self.record(slot)[record::SINCE].load(Ordering::Relaxed), slot, state)
+                (self.record(slot)[record::ORDER].load(Ordering::Relaxed), slot, state)
             })
             .collect();
-        shared.sort_unstable_by_key(|(since, ..)| *since);
+        shared.sort_unstable_by_key(|(order, ..)| *order);
         shared.into_iter().any(|(_, slot, state)| {
             let drain = self.needs_draining(slot);
             let taken = self.slot(slot).take_back(state.generation(), drain);

@@ -45,6 +45,7 @@ impl HintShape {
     }
 
     /// Words of all levels.
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.words.iter().sum()
     }

@@ -71,10 +71,10 @@ impl Geometry {
 
 /// Words at the start of the control area. Those that every lend changes have lines of their own.
 pub(crate) mod at {
-    /// Slots that are not free, right now.
-    pub(crate) const IN_USE: usize = 0;
-    /// Bytes of granules that are not free, right now.
-    pub(crate) const IN_USE_BYTES: usize = 8;
+    /// Slots that were ever lent; it numbers the lends.
+    pub(crate) const LENT: usize = 0;
+    /// Slots that came free.
+    pub(crate) const FREED: usize = 512;
     pub(crate) const HIGH_WATER: usize = 64;
     pub(crate) const HIGH_WATER_BYTES: usize = 72;
     pub(crate) const WAITS: usize = 80;
@@ -89,6 +89,10 @@ pub(crate) mod at {
     pub(crate) const HITS: usize = 152;
     pub(crate) const MISSES: usize = 160;
     pub(crate) const LATE: usize = 168;
+    /// Slots that were not free when somebody last counted.
+    pub(crate) const IN_USE: usize = 176;
+    /// Bytes of granules that are not free, right now.
+    pub(crate) const IN_USE_BYTES: usize = 184;
     /// The number of the next one in the line.
     pub(crate) const NEXT_IN_LINE: usize = 192;
     /// Which cells of the line may be taken: two words.
@@ -99,7 +103,7 @@ pub(crate) mod at {
     pub(crate) const COMMITS: usize = 384;
     /// Monotonic clock of the last sweep, for pacing.
     pub(crate) const LAST_REAP: usize = 448;
-    pub(crate) const END: usize = 512;
+    pub(crate) const END: usize = 640;
 }
 
 /// Offsets of one pool, from a geometry that was checked.
@@ -251,6 +255,7 @@ impl Layout {
     }
 
     /// How many granules a chunk of `bytes` gets: four steps per octave, exact when it is huge.
+    #[inline]
     pub(crate) fn granules_for(&self, bytes: usize) -> usize {
         let exact = bytes.div_ceil(self.granule).max(1);
         if exact > self.granules / 8 { exact } else { class_of(exact) }

@@ -21,12 +21,13 @@ pub(crate) mod record {
     pub(crate) const RUN: usize = 1;
     /// Bytes that were asked for.
     pub(crate) const BYTE_LEN: usize = 2;
-    /// When the slot was lent, nanoseconds of the monotonic clock.
+    /// When the slot was lent, milliseconds of the monotonic clock, and in the low 24 bits the process
+    /// id of the producer; for reports.
     pub(crate) const SINCE: usize = 3;
     /// The next part of a batch, as a tag, and in a part the first one.
     pub(crate) const NEXT: usize = 4;
-    /// Process id of the producer, for reports.
-    pub(crate) const PRODUCER: usize = 5;
+    /// The number of the lend in the life of the pool.
+    pub(crate) const ORDER: usize = 5;
     pub(crate) const LANES: usize = 6;
 }
 
@@ -81,6 +82,7 @@ impl Ledger {
     }
 
     /// What a counter stands at.
+    #[inline]
     pub(crate) fn counter(&self, offset: usize) -> u64 {
         self.word(offset).load(Ordering::Relaxed)
     }
@@ -200,6 +202,8 @@ impl Ledger {
     pub(crate) fn counters() -> Vec<shm_core::segment::CounterSpec> {
         use shm_core::segment::{CounterSpec, Place};
         [
+            ("lent", "slot", at::LENT),
+            ("freed", "slot", at::FREED),
             ("in_use", "slot", at::IN_USE),
             ("in_use_bytes", "byte", at::IN_USE_BYTES),
             ("high_water", "slot", at::HIGH_WATER),

@@ -219,6 +219,7 @@ impl Ledger {
     }
 
     /// Bytes that a slot was lent for.
+    #[inline]
     pub(crate) fn byte_len_of(&self, slot: usize) -> usize {
         let bytes = self.record(slot)[record::BYTE_LEN].load(crate::sync::Ordering::Relaxed);
         usize::try_from(bytes).unwrap_or(usize::MAX)

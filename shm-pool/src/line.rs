@@ -222,6 +222,7 @@ impl Ledger {
             .filter(|(_, waiter)| !waiter.is_none() && waiter.0 & 0x3FF != 0)
     }
 
+    #[inline]
     fn in_line(&self) -> &[AtomicU64] {
         self.range(at::IN_LINE, LINE / 64)
     }

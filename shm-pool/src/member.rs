@@ -150,6 +150,7 @@ impl Drop for Ledger {
     }
 }
 
+#[inline]
 fn tag() -> u64 {
     fork_generation() & 0xFFFF_FFFF
 }

@@ -163,7 +163,7 @@ impl Ledger {
         if drain && !self.drain(slot, generation) {
             return false;
         }
-        self.word(at::IN_USE).fetch_sub(1, Ordering::Relaxed);
+        self.count(at::FREED, 1);
         self.hints().put(slot);
         fault::hit("free.hinted");
         // SYNC: line. Pairs with the fence of a waiter between entering the line and looking.
@@ -204,7 +204,7 @@ impl Ledger {
             }
             self.give_back_run(part, state.generation());
             if words.drained(state.generation()) {
-                self.word(at::IN_USE).fetch_sub(1, Ordering::Relaxed);
+                self.count(at::FREED, 1);
                 self.hints().put(part);
             }
             next = after;

@@ -336,13 +336,18 @@ impl Ledger {
             return None;
         }
         let (waiting_for, held_by) = self.flags(slot, state.generation());
-        let producer_pid = self.record(slot)[record::PRODUCER].load(Ordering::Relaxed) as u32;
+        let producer_pid = self.producer_pid(slot);
         Some(Overdue { slot, state: named, held_for, producer_pid, waiting_for, held_by })
     }
 
     pub(crate) fn held_for(&self, slot: usize) -> Duration {
-        let since = self.record(slot)[record::SINCE].load(Ordering::Relaxed);
-        Duration::from_nanos(clock::monotonic_ns().saturating_sub(since))
+        let since = self.record(slot)[record::SINCE].load(Ordering::Relaxed) >> 24;
+        Duration::from_millis((clock::coarse_ns() / 1_000_000).saturating_sub(since))
+    }
+
+    /// Process id of the producer of a slot.
+    pub(crate) fn producer_pid(&self, slot: usize) -> u32 {
+        (self.record(slot)[record::SINCE].load(Ordering::Relaxed) & 0xFF_FFFF) as u32
     }
 
     /// Seats that have not released a generation of a slot, and of these the ones that hold it.

@@ -34,6 +34,7 @@ impl Region {
         Region { base, len, _pages: pages }
     }
 
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.len
     }

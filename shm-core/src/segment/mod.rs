@@ -145,6 +145,7 @@ impl Segment {
     }
 
     /// Random id: two segments that ever had the same name differ in it.
+    #[inline]
     pub fn instance(&self) -> [u8; 16] {
         self.header.instance
     }
@@ -160,6 +161,7 @@ impl Segment {
     }
 
     /// What this handle may write.
+    #[inline]
     pub fn access(&self) -> Access {
         self.access
     }
@@ -170,6 +172,7 @@ impl Segment {
     }
 
     /// A word of the hot part.
+    #[inline]
     pub(crate) fn hot(&self, offset: usize) -> &AtomicU64 {
         self.region.word64(self.header.hot_offset as usize + offset)
     }
@@ -197,6 +200,7 @@ impl Segment {
     }
 
     /// Bytes of payload.
+    #[inline]
     pub fn payload_len(&self) -> usize {
         self.header.payload_len as usize
     }
