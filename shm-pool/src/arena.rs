@@ -21,6 +21,8 @@ pub(crate) const MAX_CHUNKS: usize = 0xFFFF;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Arena<'a> {
     pub(crate) granules: &'a [AtomicU64],
+    /// From here on nothing was ever claimed, as far as is known: a hint.
+    pub(crate) frontier: usize,
 }
 
 /// What a claimed granule holds.
@@ -133,12 +135,19 @@ impl Arena<'_> {
 
     fn free_runs(&self, length: impl Fn(u64) -> usize, mut each: impl FnMut(Range<usize>)) {
         let (mut at, end) = (0, self.granules.len());
+        let frontier = self.frontier.min(end);
         while at < end {
+            if at >= frontier {
+                return each(at..end);
+            }
             match self.load(at) {
                 0 => {
                     let start = at;
-                    while at < end && self.load(at) == 0 {
+                    while at < frontier && self.load(at) == 0 {
                         at += 1;
+                    }
+                    if at >= frontier {
+                        at = end;
                     }
                     each(start..at);
                 }
@@ -162,6 +171,49 @@ impl Arena<'_> {
     fn load(&self, at: usize) -> u64 {
         // SYNC: none; a claim looks again by exchange.
         self.granules[at].load(Ordering::Relaxed)
+    }
+}
+
+/// Runs that came free a moment ago, by length: what is asked for next is most likely what was given
+/// back last, and then nothing needs to be searched. Only hints: a run is claimed like any other.
+///
+/// ```text
+///   bucket of a length:   [ start.len | start.len | 0 | … ]   eight words
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Recent<'a> {
+    pub(crate) words: &'a [AtomicU64],
+}
+
+const WAYS: usize = 8;
+
+impl Recent<'_> {
+    /// Notes a run that is free.
+    pub(crate) fn put(&self, run: Range<usize>) {
+        let Some(bucket) = self.bucket(run.len()) else { return };
+        let word = (run.start as u64) << 32 | run.len() as u64;
+        let free = bucket.iter().find(|slot| slot.load(Ordering::Relaxed) == 0);
+        free.unwrap_or(&bucket[run.start % WAYS]).store(word, Ordering::Relaxed);
+    }
+
+    /// Takes a run of that length that may be free, outside of `avoid`.
+    pub(crate) fn take(&self, len: usize, avoid: &Range<usize>) -> Option<Range<usize>> {
+        self.bucket(len)?.iter().find_map(|slot| {
+            let word = slot.load(Ordering::Relaxed);
+            let start = (word >> 32) as usize;
+            let run = start..start.saturating_add(len);
+            let free = word as u32 as usize == len
+                && (run.end <= avoid.start || run.start >= avoid.end);
+            (free && slot.compare_exchange(word, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok())
+                .then_some(run)
+        })
+    }
+
+    fn bucket(&self, len: usize) -> Option<&[AtomicU64]> {
+        let buckets = self.words.len() / WAYS;
+        // Multiplying spreads classes that are multiples of one another.
+        let bucket = (len.wrapping_mul(0x9E37_79B9) >> 8) % buckets.max(1);
+        self.words.get(bucket * WAYS..(bucket + 1) * WAYS)
     }
 }
 

@@ -141,9 +141,9 @@ impl PoolConfig {
 
     /// `capacity` bytes that are lent in chunks of any size.
     ///
-    /// A chunk is a contiguous run of granules. Its length is rounded up to one of four steps per
-    /// octave, which keeps chunks of similar sizes interchangeable and wastes at most a fifth;
-    /// chunks of more than an eighth of the capacity are rounded up to a granule only.
+    /// A chunk is a contiguous run of granules. Its length is rounded up to one of 32 steps per octave,
+    /// which keeps chunks of similar sizes interchangeable and wastes at most 3 %; chunks of more than an
+    /// eighth of the capacity are rounded up to a granule only.
     ///
     /// # Errors
     /// [`ConfigError::Capacity`].

@@ -114,23 +114,19 @@ impl Ledger {
         avoid: Range<usize>,
         thoroughly: bool,
     ) -> Option<Grant> {
-        let arena = self.arena();
-        let length = |tag: u64| self.length_of(tag);
-        arena.find(need, avoid.clone(), length)?;
+        // Looking first spares a slot that there is no memory for.
+        let mut next = Some(self.find_run(need, &avoid)?);
         let grant = self.grab_slot(owner, thoroughly)?;
         let tag = tag(grant.slot, grant.generation);
         // Each turn that fails has met another process's claim, which has succeeded then or will
         // give way; so many in a row mean that the table is being scribbled over.
         for _ in 0..64 {
-            let Some(start) = arena.find(need, avoid.clone(), length) else { break };
-            let run = start..start + need;
+            let Some(run) = next.take().or_else(|| self.find_run(need, &avoid)) else { break };
             self.set_run(grant.slot, run.clone());
             fault::hit("lend.granule");
-            if arena.claim(run, tag) {
-                let bytes = (need * self.layout.granule) as u64;
-                let before = self.word(at::IN_USE_BYTES).fetch_add(bytes, Ordering::Relaxed);
-                self.note_high_water(at::HIGH_WATER_BYTES, before + bytes);
-                return Some(Grant { run: (start as u32, need as u32), ..grant });
+            if self.arena().claim(run.clone(), tag) {
+                self.note_claim(&run);
+                return Some(Grant { run: (run.start as u32, need as u32), ..grant });
             }
         }
         self.set_run(grant.slot, 0..0);
@@ -140,6 +136,31 @@ impl Ledger {
             self.finish(grant.slot, grant.generation, drain);
         }
         None
+    }
+
+    /// A run of `need` granules that seems free: one that has just come free, else the one that fits
+    /// best, without a search where nothing came free since the frontier was there.
+    fn find_run(&self, need: usize, avoid: &Range<usize>) -> Option<Range<usize>> {
+        if let Some(run) = self.recent().take(need, avoid) {
+            return Some(run);
+        }
+        let arena = self.arena();
+        let frontier = arena.frontier;
+        let used = self.counter(at::IN_USE_BYTES) / self.layout.granule as u64;
+        let holes = (frontier as u64).saturating_sub(used);
+        let fresh = frontier..frontier.saturating_add(need);
+        if holes < need as u64 && avoid.is_empty() && fresh.end <= self.layout.granules {
+            return Some(fresh);
+        }
+        let start = arena.find(need, avoid.clone(), |tag| self.length_of(tag))?;
+        Some(start..start + need)
+    }
+
+    fn note_claim(&self, run: &Range<usize>) {
+        let bytes = (run.len() * self.layout.granule) as u64;
+        let before = self.word(at::IN_USE_BYTES).fetch_add(bytes, Ordering::Relaxed);
+        self.note_high_water(at::HIGH_WATER_BYTES, before + bytes);
+        self.note_high_water(at::FRONTIER, run.end as u64);
     }
 
     /// How many granules the chunk of a tag has.

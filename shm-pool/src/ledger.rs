@@ -3,9 +3,9 @@
 //! Upholds invariants 2 (there are only atomics here, and offsets from the private layout), 6 (the
 //! ledger owns its mapping) and 11 (the one place that turns the mapping into references).
 
-use crate::arena::Arena;
+use crate::arena::{Arena, Recent};
 use crate::hints::Hints;
-use crate::layout::{LINE, Layout, QUEUES, at};
+use crate::layout::{LINE, Layout, QUEUES, RECENT, at};
 use crate::member::Membership;
 use crate::slot::SlotWords;
 use crate::sync::{AtomicU64, Ordering};
@@ -115,7 +115,13 @@ impl Ledger {
 
     /// The granules of a chunk pool; none in a pool of slots.
     pub(crate) fn arena(&self) -> Arena<'_> {
-        Arena { granules: self.range(self.layout.at_granules, self.layout.granules) }
+        let granules = self.range(self.layout.at_granules, self.layout.granules);
+        Arena { granules, frontier: self.counter(at::FRONTIER) as usize }
+    }
+
+    /// Runs that came free a moment ago.
+    pub(crate) fn recent(&self) -> Recent<'_> {
+        Recent { words: self.range(self.layout.at_recent, RECENT) }
     }
 
     /// The eight words of a member's entry.

@@ -90,6 +90,10 @@ impl Ledger {
             used += u64::from(!self.slot(slot).load().is(SlotState::Free));
         }
         self.word(at::IN_USE).store(used, Ordering::Relaxed);
+        let granules = self.arena().granules.iter();
+        let claimed = granules.filter(|granule| granule.load(Ordering::Relaxed) != 0).count();
+        let bytes = (claimed * self.layout.granule) as u64;
+        self.word(at::IN_USE_BYTES).store(bytes, Ordering::Relaxed);
         freed
     }
 
@@ -220,10 +224,13 @@ impl Ledger {
         let run = self.run(slot);
         let arena = self.arena();
         let tag = tag(slot, generation);
-        let freed = arena.clear(run, tag);
+        let freed = arena.clear(run.clone(), tag);
         if freed > 0 {
             let bytes = (freed * self.layout.granule) as u64;
             self.word(at::IN_USE_BYTES).fetch_sub(bytes, Ordering::Relaxed);
+        }
+        if freed == run.len() && freed > 0 {
+            self.recent().put(run);
         }
     }
 }
