@@ -23,10 +23,10 @@ pub enum CreateError {
         /// When it created the pool, nanoseconds since 1970 UTC.
         since_wall_ns: u64,
     },
-    /// A pool of that name has lost its owner, but processes are still attached.
+    /// A pool of that name has no owner any more, and is persistent or still attached to.
     #[error(
-        "pool '{name}' was left by its owner, process {pid}, and is still attached to by others; \
-         drain it, or remove it with `shm_pool::remove`"
+        "pool '{name}' exists without an owner, process {pid} having left it; \
+         open it, drain it, or remove it with `shm_pool::remove`"
     )]
     Orphaned {
         /// The name as given.

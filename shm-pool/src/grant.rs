@@ -36,7 +36,7 @@ pub(crate) struct Waiting {
     pub(crate) need: usize,
     owner: u16,
     place: Option<Place>,
-    /// Since when there was room that those before did not take.
+    /// Since when somebody before could have been served, and was not.
     unclaimed: Option<Instant>,
 }
 
@@ -159,7 +159,7 @@ impl Ledger {
     fn note_claim(&self, run: &Range<usize>) {
         let bytes = (run.len() * self.layout.granule) as u64;
         let before = self.word(at::IN_USE_BYTES).fetch_add(bytes, Ordering::Relaxed);
-        self.note_high_water(at::HIGH_WATER_BYTES, before + bytes);
+        self.note_high_water(at::HIGH_WATER_BYTES, before.wrapping_add(bytes));
         self.note_high_water(at::FRONTIER, run.end as u64);
     }
 
@@ -233,6 +233,7 @@ impl Ledger {
                 }
             },
         };
+        self.show_up(place);
         let mut count = self.wake_count(place);
         loop {
             if let Some(grant) = self.try_serve(waiting, place) {
@@ -251,6 +252,7 @@ impl Ledger {
         let patience = if waiting.unclaimed.is_some() { PATIENCE } else { RECHECK };
         let nap = left.min(patience);
         self.sleep_in_line(place, count, nap);
+        self.show_up(place);
         if let Some(grant) = self.try_serve(waiting, place) {
             return Some(grant);
         }
@@ -280,17 +282,21 @@ impl Ledger {
         self.serve(waiting, place)
     }
 
-    /// Takes room that those who came earlier have left lying for a while: they are stopped.
+    /// Passes those who came earlier and have not taken for a while what they could have: they are
+    /// stopped. Who waits because there is no room for it yet is not passed.
     fn try_overtake(&self, waiting: &mut Waiting, place: Place) -> Option<Grant> {
-        if self.is_first(place) {
-            return self.serve(waiting, place);
-        }
-        if !self.has_room(waiting.need) {
+        let needs = self.needs_ahead(place);
+        if !needs.into_iter().any(|need| self.has_room(need)) {
             waiting.unclaimed = None;
-            return None;
+            return self.try_serve(waiting, place);
         }
         match waiting.unclaimed {
-            Some(since) if since.elapsed() >= PATIENCE => self.serve(waiting, place),
+            Some(since) if since.elapsed() >= PATIENCE => {
+                waiting.unclaimed = None;
+                self.pass_those_ahead(place);
+                self.keep_nothing();
+                self.try_serve(waiting, place)
+            }
             Some(_) => None,
             None => {
                 waiting.unclaimed = Some(Instant::now());

@@ -29,6 +29,8 @@ pub(crate) const RECHECK: Duration = Duration::from_millis(50);
 mod field {
     pub(super) const WORD: usize = 0;
     pub(super) const FUTEX: usize = 1;
+    /// The waiter of this cell, if it was passed because it did not take what it could have.
+    pub(super) const PASSED: usize = 2;
 }
 
 /// What is in a cell.
@@ -39,8 +41,8 @@ impl Waiter {
     fn new(number: u64, need: usize, member: u16) -> Waiter {
         Waiter((number << 30) | (need as u64 & 0xF_FFFF) << 10 | (u64::from(member) + 1))
     }
-    fn is_none(self) -> bool {
-        self.0 == 0
+    fn is_nobody(self) -> bool {
+        self.0 & 0x3FF == 0
     }
     fn number(self) -> u64 {
         self.0 >> 30
@@ -122,6 +124,35 @@ impl Ledger {
         }
         if !self.somebody_waits() {
             self.word(at::KEPT).store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// What those who came earlier and stand in the way need: all of them in a pool of slots; in a
+    /// chunk pool those who need the same, and the first of all.
+    pub(crate) fn needs_ahead(&self, place: Place) -> Vec<usize> {
+        let mine = place.waiter;
+        let ahead: Vec<Waiter> = self
+            .waiters()
+            .map(|(_, other)| other)
+            .filter(|other| other.is_before(mine))
+            .collect();
+        let first = ahead.iter().copied().reduce(|a, b| if b.is_before(a) { b } else { a });
+        let needs = ahead.into_iter().filter(|other| other.need() == mine.need()).chain(first);
+        needs.map(|waiter| waiter.need() as usize).collect()
+    }
+
+    /// Passes everybody who came earlier: they are not waited for until they show up again.
+    pub(crate) fn pass_those_ahead(&self, place: Place) {
+        for (cell, other) in self.waiters().filter(|(_, other)| other.is_before(place.waiter)) {
+            self.line_cell(cell)[field::PASSED].store(other.0, Ordering::Relaxed);
+        }
+    }
+
+    /// Shows up again.
+    pub(crate) fn show_up(&self, place: Place) {
+        let passed = &self.line_cell(place.cell)[field::PASSED];
+        if passed.load(Ordering::Relaxed) != 0 {
+            passed.store(0, Ordering::Relaxed);
         }
     }
 
@@ -218,8 +249,12 @@ impl Ledger {
                 let (mask, bit) = self.line_bit(*cell);
                 mask.load(Ordering::Acquire) & bit != 0
             })
-            .map(|cell| (cell, Waiter(self.line_cell(cell)[field::WORD].load(Ordering::Acquire))))
-            .filter(|(_, waiter)| !waiter.is_none() && waiter.0 & 0x3FF != 0)
+            .filter_map(|cell| {
+                let words = self.line_cell(cell);
+                let waiter = Waiter(words[field::WORD].load(Ordering::Acquire));
+                let passed = words[field::PASSED].load(Ordering::Relaxed) == waiter.0;
+                (!waiter.is_nobody() && !passed).then_some((cell, waiter))
+            })
     }
 
     #[inline]

@@ -20,6 +20,9 @@ use shm_core::segment::{Access, Held, Lifetime, Segment, SegmentSpec};
 use std::sync::Arc;
 use std::time::Instant;
 
+/// Who is refused at once may ask often, so only so many slots are looked at for the reason.
+const LOOK_AT: usize = 256;
+
 /// A handle on a pool: lend slots from it, take a seat as a consumer, look after it.
 ///
 /// Cloning is cheap and shares the mapping, which lives as long as any handle, slot, lease or consumer
@@ -299,13 +302,13 @@ impl<S: Storage> Pool<S> {
 
     fn full(&self, bytes: usize, need: usize) -> LendError {
         let free = self.note_refusal(need);
-        let holders = self.core.ledger.longest_held();
+        let holders = self.core.ledger.longest_held(LOOK_AT);
         LendError::Full { name: self.core.name(), bytes, free, holders }
     }
 
     fn timed_out(&self, bytes: usize, need: usize, begun: Instant) -> LendError {
         let free = self.note_refusal(need);
-        let (waited, holders) = (begun.elapsed(), self.core.ledger.longest_held());
+        let (waited, holders) = (begun.elapsed(), self.core.ledger.longest_held(usize::MAX));
         LendError::Timeout { name: self.core.name(), bytes, waited, free, holders }
     }
 
@@ -432,6 +435,7 @@ fn spec_of(config: &PoolConfig, payload_len: usize, descriptor: &[u8]) -> Segmen
         payload_len,
         payload_align: 4096,
         control_len,
+        hold: Some(OWNER_BYTE),
         lifetime: if config.persistent { Lifetime::Persistent } else { Lifetime::Attached },
         ..SegmentSpec::default()
     }
@@ -480,12 +484,12 @@ fn make_way(name: &str) -> Result<(), CreateError> {
 }
 
 fn own<S: Storage>(
-    segment: Segment,
+    mut segment: Segment,
     config: &PoolConfig,
     storage: S,
 ) -> Result<Pool<S>, CreateError> {
+    let ownership = segment.take_hold();
     let io = |source| CreateError::Io { name: segment.name().to_owned(), source };
-    let ownership = segment.try_hold(OWNER_BYTE).map_err(io)?;
     let layout = Layout::of(&segment, false)
         .map_err(|error| io(std::io::Error::other(error.to_string())))?;
     let ledger = Ledger::new(segment, layout);

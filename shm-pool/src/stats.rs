@@ -297,6 +297,9 @@ impl Ledger {
     /// Counts a refusal; returns the bytes that are free.
     pub(crate) fn note_refusal(&self, need: usize) -> u64 {
         self.count(at::REFUSED, 1);
+        if self.layout.kind == Kind::Slots && !self.somebody_waits() {
+            return 0;
+        }
         let (free, largest) = self.free_bytes();
         let needed = (need.max(1) * self.layout.granule) as u64;
         if self.layout.kind == Kind::Chunks && free >= needed && largest < needed {
@@ -364,10 +367,10 @@ impl Ledger {
         (waiting_for, held_by)
     }
 
-    /// Who has had slots for longest, oldest first.
-    pub(crate) fn longest_held(&self) -> Vec<SlotHolder> {
+    /// Who has had slots for longest, oldest first, as far as the first `slots` tell.
+    pub(crate) fn longest_held(&self, slots: usize) -> Vec<SlotHolder> {
         let mut holders = Vec::new();
-        for slot in 0..self.layout.slots {
+        for slot in 0..self.layout.slots.min(slots) {
             let state = self.slot(slot).load();
             let held_for = self.held_for(slot);
             match state.state() {

@@ -6,6 +6,7 @@
 use super::counter::{self, CounterSpec};
 use super::error::CreateError;
 use super::header::{ABI, Extent, MAGIC, SegmentHeader, padded};
+use super::kind::{self, Held};
 use super::{CONTROL_LEN, HOT_LEN, PAYLOAD_ALIGN, Segment};
 use crate::clock;
 use crate::name::SegmentName;
@@ -46,6 +47,9 @@ pub struct SegmentSpec {
     pub payload_align: usize,
     /// Bytes that everybody who is attached may write; see [`Segment::control`].
     pub control_len: usize,
+    /// A byte that the creator holds from before the segment has its name, see
+    /// [`Segment::take_hold`].
+    pub hold: Option<u64>,
     /// How long it lives.
     pub lifetime: Lifetime,
     /// Whether a segment of the same name is replaced.
@@ -63,6 +67,7 @@ impl Default for SegmentSpec {
             payload_len: 0,
             payload_align: PAYLOAD_ALIGN,
             control_len: 0,
+            hold: None,
             lifetime: Lifetime::default(),
             replace: false,
         }
@@ -74,6 +79,7 @@ pub(super) struct Plan {
     pub(super) name: SegmentName,
     pub(super) header: SegmentHeader,
     fixed: Vec<u8>,
+    hold: Option<u64>,
 }
 
 impl Plan {
@@ -132,7 +138,7 @@ impl Plan {
         header.total_len = total as u64;
         fixed[..256].copy_from_slice(bytemuck::bytes_of(&header));
         SegmentHeader::seal(&mut fixed);
-        Ok(Plan { name, header, fixed })
+        Ok(Plan { name, header, fixed, hold: spec.hold })
     }
 
     pub(super) fn total_len(&self) -> usize {
@@ -146,8 +152,25 @@ impl Plan {
         region.word64(0).store(MAGIC, Ordering::Release);
     }
 
-    pub(super) fn into_segment(self, region: Region, backing: Arc<dyn Backing>) -> Segment {
-        Segment::assemble(&self.name, self.header, &self.fixed, Access::Full, region, backing)
+    /// Takes the byte that the creator is to hold. Call before the segment has its name.
+    pub(super) fn hold(&self, backing: &dyn Backing) -> std::io::Result<Option<Held>> {
+        match self.hold {
+            Some(byte) => kind::hold(backing.locks(), byte),
+            None => Ok(None),
+        }
+    }
+
+    pub(super) fn into_segment(
+        self,
+        region: Region,
+        backing: Arc<dyn Backing>,
+        held: Option<Held>,
+    ) -> Segment {
+        let Plan { name, header, fixed, .. } = self;
+        let mut segment =
+            Segment::assemble(&name, header, &fixed, Access::Full, region, backing);
+        segment.hold = held;
+        segment
     }
 }
 
@@ -175,7 +198,12 @@ impl Segment {
         let too_large = || CreateError::TooLarge { name: name.to_owned() };
         let (region, backing) = heap::create(plan.total_len()).ok_or_else(too_large)?;
         plan.write(&region);
-        Ok(plan.into_segment(region, Arc::new(backing)))
+        let held = plan.hold(&backing).map_err(|source| CreateError::Io {
+            name: name.to_owned(),
+            step: "hold a byte",
+            source,
+        })?;
+        Ok(plan.into_segment(region, Arc::new(backing), held))
     }
 
     /// Creates a segment other processes can open.
@@ -224,10 +252,11 @@ mod linux {
                 .map(&draft.file, plan.total_len(), Access::Full, 0..0)
                 .map_err(|source| failed(&plan, "map memory", source))?;
             plan.write(&region);
+            let held = plan.hold(&backing).map_err(|source| failed(&plan, "hold a byte", source))?;
             fault::hit("create.written");
             draft.publish(&plan, spec.replace)?;
             fault::hit("create.published");
-            Ok(plan.into_segment(region, Arc::new(backing)))
+            Ok(plan.into_segment(region, Arc::new(backing), held))
         }
     }
 

@@ -4,7 +4,7 @@
 //! locks say) and 5 (sleep is bounded and costs no CPU).
 
 use super::{CONTROL_LEN, Segment};
-use crate::os::generation;
+use crate::os::{Locks, generation};
 use crate::os::locks::{BYTES, KIND};
 use crate::sync::AtomicU64;
 use std::io;
@@ -27,6 +27,13 @@ impl Held {
     pub fn is_ours(&self) -> bool {
         self.generation == generation()
     }
+}
+
+/// Holds one of the kind's bytes.
+pub(super) fn hold(locks: &Locks, byte: u64) -> io::Result<Option<Held>> {
+    assert!(byte < HOLDABLE, "byte {byte} of {HOLDABLE}");
+    let held = Held { byte, generation: generation() };
+    Ok(locks.try_exclusive(KIND + byte)?.then_some(held))
 }
 
 impl Segment {
@@ -81,9 +88,13 @@ impl Segment {
     /// # Panics
     /// If there is no such byte, see [`HOLDABLE`].
     pub fn try_hold(&self, byte: u64) -> io::Result<Option<Held>> {
-        assert!(byte < HOLDABLE, "byte {byte} of {HOLDABLE}");
-        let held = Held { byte, generation: generation() };
-        Ok(self.backing.locks().try_exclusive(KIND + byte)?.then_some(held))
+        hold(self.backing.locks(), byte)
+    }
+
+    /// The byte that the creator asked to hold from the start; `None` if it did not, if somebody else
+    /// created the segment, or if it was taken before.
+    pub fn take_hold(&mut self) -> Option<Held> {
+        self.hold.take()
     }
 
     /// Gives a held byte back. Does nothing in a forked child.

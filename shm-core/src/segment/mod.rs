@@ -102,6 +102,8 @@ pub struct Segment {
     backing: Arc<dyn Backing>,
     /// The process id, which the system is asked for once per process.
     pid: AtomicU64,
+    /// What the creator holds from the start.
+    hold: Option<Held>,
 }
 
 impl Segment {
@@ -124,6 +126,7 @@ impl Segment {
             region,
             backing,
             pid: AtomicU64::new(0),
+            hold: None,
         };
         segment.take_part();
         segment

@@ -25,8 +25,12 @@ impl Segment {
             let (name, step) = (name.to_owned(), "make the wake-up event");
             CreateError::Io { name, step, source }
         })?;
+        let held = plan.hold(&backing).map_err(|source| {
+            let (name, step) = (name.to_owned(), "hold a byte");
+            CreateError::Io { name, step, source }
+        })?;
         plan.write(&region);
-        Ok(plan.into_segment(region, Arc::new(backing)))
+        Ok(plan.into_segment(region, Arc::new(backing), held))
     }
 
     /// Opens a segment of the portable backing.
@@ -55,7 +59,7 @@ impl Segment {
             return Err(OpenError::Owner { name: name.text().to_owned(), expected, found });
         }
         let found = unpadded(&header.kind);
-        if found != kind {
+        if !kind.is_empty() && found != kind {
             let (name, expected) = (name.text().to_owned(), kind.to_owned());
             return Err(OpenError::Kind { name, expected, found });
         }

@@ -232,7 +232,7 @@ mod platform {
     use crate::segment::Segment;
 
     pub(super) fn unlink(name: &str) -> Result<(), UnlinkError> {
-        Segment::open_portable(name, "stream", Access::Full)?.unlink_portable()
+        Segment::open_portable(name, "", Access::Full)?.unlink_portable()
     }
 
     /// Who is attached cannot be told here, so nothing is unused.
