@@ -202,8 +202,8 @@ impl Recent<'_> {
             let word = slot.load(Ordering::Relaxed);
             let start = (word >> 32) as usize;
             let run = start..start.saturating_add(len);
-            let free = word as u32 as usize == len
-                && (run.end <= avoid.start || run.start >= avoid.end);
+            let free =
+                word as u32 as usize == len && (run.end <= avoid.start || run.start >= avoid.end);
             (free && slot.compare_exchange(word, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok())
                 .then_some(run)
         })

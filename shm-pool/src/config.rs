@@ -45,6 +45,8 @@ pub struct PoolConfig {
     pub(crate) expected: usize,
     pub(crate) queue_cells: Option<usize>,
     pub(crate) overdue: Duration,
+    /// How long an entry of a store is believed; zero is for ever.
+    pub(crate) ttl: Duration,
     pub(crate) persistent: bool,
     pub(crate) metadata: Vec<u8>,
     pub(crate) entries: bool,
@@ -133,6 +135,7 @@ impl PoolConfig {
             expected: 1,
             queue_cells: None,
             overdue: Duration::from_secs(1),
+            ttl: Duration::ZERO,
             persistent: false,
             metadata: Vec::new(),
             entries: false,
@@ -263,7 +266,8 @@ impl PoolConfig {
             entries: u32::from(self.entries),
             queue_cells: queue_cells as u64,
             overdue_ns: u64::try_from(self.overdue.as_nanos()).unwrap_or(u64::MAX),
-            reserved: [0; 4],
+            ttl_ns: u64::try_from(self.ttl.as_nanos()).unwrap_or(u64::MAX),
+            reserved: [0; 3],
         }
     }
 }

@@ -64,10 +64,7 @@ impl Consumer {
     ///
     /// # Errors
     /// As for [`Consumer::open`], once the deadline has passed.
-    pub fn open_within(
-        name: &str,
-        deadline: impl Into<Deadline>,
-    ) -> Result<Consumer, JoinError> {
+    pub fn open_within(name: &str, deadline: impl Into<Deadline>) -> Result<Consumer, JoinError> {
         Pool::open_for(name, Access::Attached, deadline.into(), false)?.consumer()
     }
 }

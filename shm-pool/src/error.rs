@@ -130,7 +130,9 @@ fn listed(holders: &[SlotHolder]) -> String {
 #[non_exhaustive]
 pub enum LendError {
     /// More bytes than a slot of this pool has.
-    #[error("pool '{name}' lends at most {most} bytes at once, not {found}; split the data or make a larger pool")]
+    #[error(
+        "pool '{name}' lends at most {most} bytes at once, not {found}; split the data or make a larger pool"
+    )]
     TooLarge {
         /// Name of the pool.
         name: String,
@@ -186,7 +188,9 @@ pub enum LendError {
         name: String,
     },
     /// The pool was opened for consuming only.
-    #[error("pool '{name}' was opened for consuming, its memory is read-only here; use `Pool::open`")]
+    #[error(
+        "pool '{name}' was opened for consuming, its memory is read-only here; use `Pool::open`"
+    )]
     ReadOnly {
         /// Name of the pool.
         name: String,
@@ -212,7 +216,9 @@ pub enum PublishError {
         name: String,
     },
     /// Seats were named on which nobody sits.
-    #[error("pool '{name}': nobody sits on the seats of mask {absent:#x}; address those who joined")]
+    #[error(
+        "pool '{name}': nobody sits on the seats of mask {absent:#x}; address those who joined"
+    )]
     Absent {
         /// Name of the pool.
         name: String,
@@ -322,7 +328,9 @@ pub enum RedeemError {
         name: String,
     },
     /// The ticket names a slot that the pool does not have.
-    #[error("ticket names slot {slot} of pool '{name}', which has {slots}; it was damaged on its way")]
+    #[error(
+        "ticket names slot {slot} of pool '{name}', which has {slots}; it was damaged on its way"
+    )]
     NoSlot {
         /// Name of the pool.
         name: String,
@@ -342,7 +350,9 @@ pub enum RedeemError {
         seat: usize,
     },
     /// This consumer holds the publication already.
-    #[error("slot {slot} of pool '{name}' is held by seat {seat} already; release it once, or clone the lease")]
+    #[error(
+        "slot {slot} of pool '{name}' is held by seat {seat} already; release it once, or clone the lease"
+    )]
     AlreadyRedeemed {
         /// Name of the pool.
         name: String,
@@ -360,7 +370,9 @@ pub enum RedeemError {
         slot: usize,
     },
     /// The slot's own record makes no sense: somebody has damaged it.
-    #[error("slot {slot} of pool '{name}': {field} is {found}, expected {expected}; the pool's memory was damaged")]
+    #[error(
+        "slot {slot} of pool '{name}': {field} is {found}, expected {expected}; the pool's memory was damaged"
+    )]
     Damaged {
         /// Name of the pool.
         name: String,
@@ -374,7 +386,9 @@ pub enum RedeemError {
         found: u64,
     },
     /// This process is a fork of the one that is the consumer.
-    #[error("seat {seat} of pool '{name}' belongs to the parent of this process; take one here with `consumer()`")]
+    #[error(
+        "seat {seat} of pool '{name}' belongs to the parent of this process; take one here with `consumer()`"
+    )]
     Forked {
         /// Name of the pool.
         name: String,
@@ -388,7 +402,9 @@ pub enum RedeemError {
 #[non_exhaustive]
 pub enum ElementError {
     /// The slot's length is no multiple of the element's.
-    #[error("a slot of {bytes} bytes does not hold whole elements of {size} bytes; lend a multiple")]
+    #[error(
+        "a slot of {bytes} bytes does not hold whole elements of {size} bytes; lend a multiple"
+    )]
     Size {
         /// Bytes of the slot.
         bytes: usize,

@@ -156,12 +156,7 @@ impl Ledger {
         format!("published; waits for {}, of whom {} hold it", seats(waiting_for), seats(held_by))
     }
 
-    fn check_chain(
-        &self,
-        slot: usize,
-        state: Option<SlotState>,
-        problem: &mut impl FnMut(String),
-    ) {
+    fn check_chain(&self, slot: usize, state: Option<SlotState>, problem: &mut impl FnMut(String)) {
         let next = self.record(slot)[record::NEXT].load(Ordering::Relaxed);
         if !matches!(state, Some(SlotState::Shared | SlotState::Linked)) || next == 0 {
             return;
@@ -182,7 +177,9 @@ impl Ledger {
         }
         let mut orphans = 0;
         for granule in self.arena().granules {
-            let Some((slot, generation)) = tenant(granule.load(Ordering::Relaxed)) else { continue };
+            let Some((slot, generation)) = tenant(granule.load(Ordering::Relaxed)) else {
+                continue;
+            };
             let lent = slot < self.layout.slots && {
                 let state = self.slot(slot).load();
                 state.generation() == generation && !state.is(SlotState::Free)

@@ -175,7 +175,7 @@ impl Ledger {
     #[inline]
     pub(crate) fn sign(&self, grant: Grant, bytes: usize, pid: u32) {
         let record = self.record(grant.slot);
-        let lent = clock::coarse_ns() / 1_000_000 << 24 | u64::from(pid) & 0xFF_FFFF;
+        let lent = ((clock::coarse_ns() / 1_000_000) << 24) | (u64::from(pid) & 0xFF_FFFF);
         record[record::BYTE_LEN].store(bytes as u64, Ordering::Relaxed);
         record[record::SINCE].store(lent, Ordering::Relaxed);
         let order = self.word(at::LENT).fetch_add(1, Ordering::Relaxed);

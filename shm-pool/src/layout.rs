@@ -63,7 +63,9 @@ pub(crate) struct Geometry {
     pub(crate) entries: u32,
     pub(crate) queue_cells: u64,
     pub(crate) overdue_ns: u64,
-    pub(crate) reserved: [u64; 4],
+    /// How long an entry of a store is believed; 0 is for ever.
+    pub(crate) ttl_ns: u64,
+    pub(crate) reserved: [u64; 3],
 }
 
 const _: () = assert!(size_of::<Geometry>() == 112);
@@ -125,6 +127,7 @@ pub(crate) struct Layout {
     pub(crate) lanes: usize,
     pub(crate) entries: bool,
     pub(crate) overdue_ns: u64,
+    pub(crate) ttl_ns: u64,
     pub(crate) queue_cells: usize,
     pub(crate) hints: HintShape,
     pub(crate) index_cells: usize,
@@ -218,6 +221,7 @@ impl Layout {
             lanes,
             entries,
             overdue_ns: geometry.overdue_ns,
+            ttl_ns: geometry.ttl_ns,
             queue_cells,
             index_cells,
             at_members: place(MEMBERS * ENTRY),

@@ -7,8 +7,8 @@ use crate::arena::tag;
 use crate::error::{ElementError, PublishError};
 use crate::fault;
 use crate::grant::Grant;
-use crate::ledger::{Ledger, record};
 use crate::layout::Kind;
+use crate::ledger::{Ledger, record};
 use crate::pool::Core;
 use crate::slot::Readers;
 use crate::storage::{Host, Storage};
@@ -267,10 +267,15 @@ impl Slot {
             let expected = self.bytes / size_of::<T>();
             return Err(ElementError::Length { expected, found: data.len() });
         }
-        let target = self.as_mut_ptr();
+        // In two steps where a test may want to end the process between them.
+        let split = if cfg!(feature = "testing") { bytes.len() / 2 } else { bytes.len() };
+        let (target, (front, back)) = (self.as_mut_ptr(), bytes.split_at(split));
         // SAFETY: as many writable bytes at `target` as were lent, which `data` was just found to
         // have; `data` is borrowed and lies elsewhere, because the slot is borrowed exclusively.
-        unsafe { shm_core::copy::copy_in(target, bytes.as_ptr(), bytes.len()) };
+        unsafe { shm_core::copy::copy_in(target, front.as_ptr(), front.len()) };
+        fault::hit("fill.half");
+        // SAFETY: as above, for the bytes behind the first part.
+        unsafe { shm_core::copy::copy_in(target.add(split), back.as_ptr(), back.len()) };
         Ok(())
     }
 

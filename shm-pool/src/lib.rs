@@ -76,6 +76,7 @@
 #[doc = include_str!("../README.md")]
 mod readme {}
 
+mod arena;
 #[cfg(not(loom))]
 mod batch;
 #[cfg(not(loom))]
@@ -83,12 +84,13 @@ mod config;
 #[cfg(not(loom))]
 mod consumer;
 #[cfg(not(loom))]
+mod creation;
+#[cfg(not(loom))]
 mod error;
 #[cfg(all(not(loom), feature = "testing"))]
 pub mod fault;
 #[cfg(all(not(loom), not(feature = "testing")))]
 mod fault;
-mod arena;
 #[cfg(not(loom))]
 mod fsck;
 #[cfg(not(loom))]
@@ -100,6 +102,8 @@ mod layout;
 mod lease;
 #[cfg(not(loom))]
 mod ledger;
+#[cfg(not(loom))]
+mod lending;
 #[cfg(not(loom))]
 mod lent;
 #[cfg(not(loom))]
@@ -138,6 +142,8 @@ pub use config::{ConfigError, MAX_METADATA, MAX_SLOTS, PoolConfig};
 #[cfg(not(loom))]
 pub use consumer::Consumer;
 #[cfg(not(loom))]
+pub use creation::remove;
+#[cfg(not(loom))]
 pub use error::{
     CreateError, ElementError, JoinError, LendError, OpenError, PublishError, RedeemError,
     RemoveError, RevokeError, SlotHolder,
@@ -151,7 +157,7 @@ pub use lent::{Audience, Slot};
 #[cfg(not(loom))]
 pub use policy::{Cancel, Policy, Wait};
 #[cfg(not(loom))]
-pub use pool::{Pool, remove};
+pub use pool::Pool;
 #[cfg(not(loom))]
 pub use reap::Reaped;
 #[cfg(not(loom))]

@@ -131,11 +131,8 @@ impl Ledger {
     /// chunk pool those who need the same, and the first of all.
     pub(crate) fn needs_ahead(&self, place: Place) -> Vec<usize> {
         let mine = place.waiter;
-        let ahead: Vec<Waiter> = self
-            .waiters()
-            .map(|(_, other)| other)
-            .filter(|other| other.is_before(mine))
-            .collect();
+        let ahead: Vec<Waiter> =
+            self.waiters().map(|(_, other)| other).filter(|other| other.is_before(mine)).collect();
         let first = ahead.iter().copied().reduce(|a, b| if b.is_before(a) { b } else { a });
         let needs = ahead.into_iter().filter(|other| other.need() == mine.need()).chain(first);
         needs.map(|waiter| waiter.need() as usize).collect()

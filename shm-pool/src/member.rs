@@ -130,11 +130,6 @@ impl Ledger {
     pub(crate) fn member_pid(&self, member: usize) -> u32 {
         self.member(member)[field::PID].load(Ordering::Relaxed) as u32
     }
-
-    /// When a member joined; for reports.
-    pub(crate) fn member_since(&self, member: usize) -> u64 {
-        self.member(member)[field::SINCE].load(Ordering::Relaxed)
-    }
 }
 
 impl Drop for Ledger {

@@ -32,9 +32,12 @@ impl<S: Storage> Pool<S> {
     pub fn recycler(&self) -> io::Result<Recycler<S>> {
         let (watch, stop) = platform::watch(&self.core().ledger)?;
         let core: Arc<Core<S>> = self.core().clone();
-        let thread = std::thread::Builder::new()
-            .name("shm-pool-recycler".to_owned())
-            .spawn(move || platform::run(&watch, || { core.ledger.reap(); }))?;
+        let thread =
+            std::thread::Builder::new().name("shm-pool-recycler".to_owned()).spawn(move || {
+                platform::run(&watch, || {
+                    core.ledger.reap();
+                })
+            })?;
         Ok(Recycler { stop, thread: Some(thread), storage: PhantomData })
     }
 }
@@ -119,10 +122,8 @@ mod platform {
     }
 
     fn wait(watch: &Watch, nap: Option<Duration>) -> News {
-        let mut fds = [
-            PollFd::new(&watch.closed, PollFlags::IN),
-            PollFd::new(&*watch.stop, PollFlags::IN),
-        ];
+        let mut fds =
+            [PollFd::new(&watch.closed, PollFlags::IN), PollFd::new(&*watch.stop, PollFlags::IN)];
         let nap = nap.and_then(|nap| Timespec::try_from(nap).ok());
         match poll(&mut fds, nap.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}

@@ -6,7 +6,7 @@ use crate::error::LendError;
 use crate::grant::Waiting;
 use crate::lent::Slot;
 use crate::policy::{Cancel, Listening};
-use crate::pool::{Core, Pool};
+use crate::pool::Core;
 use crate::storage::{Host, Storage};
 use shm_core::fork_generation;
 use std::sync::Arc;
@@ -62,7 +62,7 @@ impl<S: Storage> Drop for Request<S> {
     fn drop(&mut self) {
         // In a forked child the place is still the parent's.
         if self.born == fork_generation() {
-            Pool::waiting(&self.core, &mut self.waiting);
+            self.core.ledger.stop_waiting(&mut self.waiting);
         }
     }
 }

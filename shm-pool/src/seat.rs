@@ -94,11 +94,8 @@ impl Ledger {
 
     /// Gives a seat up: its own consumer's, or a dead one's. Returns how many slots came free.
     pub(crate) fn leave_seat(&self, seat: usize, occupied: SeatWord) -> u64 {
-        let leaving = SeatWord::new(
-            occupied.incarnation(),
-            Phase::Leaving,
-            occupied.member() as u16,
-        );
+        let leaving =
+            SeatWord::new(occupied.incarnation(), Phase::Leaving, occupied.member() as u16);
         if occupied.phase() == Phase::Live && !self.exchange_seat(seat, occupied, leaving) {
             return 0;
         }

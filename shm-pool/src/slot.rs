@@ -276,6 +276,15 @@ impl<'a> SlotWords<'a> {
         self.free(generation, seat as u16 + 1, drain)
     }
 
+    /// Frees the slot if no seat has anything to do with that generation any more, for whoever has
+    /// cleared flags that were not its own. True if this call did.
+    pub(crate) fn free_if_done(&self, generation: u64, claimant: u16, drain: bool) -> bool {
+        // SYNC: lanes. Of two that clear the last flags of two lanes, at least one sees both; and who
+        // takes hold without a flag sees what became of the slot, or is seen here.
+        fence(Ordering::SeqCst);
+        self.is_unread_and_unheld(generation) && self.free(generation, claimant, drain)
+    }
+
     /// True if no seat has anything to do with that generation.
     pub(crate) fn is_unread_and_unheld(&self, generation: u64) -> bool {
         self.lanes.iter().all(|lane| {
@@ -334,8 +343,28 @@ impl<'a> SlotWords<'a> {
                 return false;
             }
         }
-        fence(Ordering::SeqCst);
-        self.is_unread_and_unheld(generation) && self.free(generation, 0, drain)
+        self.free_if_done(generation, 0, drain)
+    }
+
+    /// Takes a publication out of circulation: nobody redeems it any more. `Err` is what was found
+    /// instead of it.
+    pub(crate) fn quarantine(&self, generation: u64) -> Result<(), StateWord> {
+        loop {
+            let found = self.load();
+            if found.generation() != generation || !found.is(SlotState::Shared) {
+                return Err(found);
+            }
+            if self.exchange(found, found.with(SlotState::Quarantined, HOLDERS)) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Clears the flags of those who have not begun to read.
+    pub(crate) fn clear_unread(&self, generation: u64) {
+        for index in 0..self.lanes.len() {
+            let _ = self.clear(index, generation, |word| Some(word.pending() & !word.held()));
+        }
     }
 
     /// Pending and held of a seat.

@@ -442,8 +442,7 @@ impl<S: Storage> Consumer<S> {
         (0..ledger.layout.slots)
             .filter(|slot| {
                 let state = ledger.slot(*slot).load();
-                state.is(SlotState::Shared)
-                    && ledger.flags(*slot, state.generation()).0 & bit != 0
+                state.is(SlotState::Shared) && ledger.flags(*slot, state.generation()).0 & bit != 0
             })
             .count()
     }

@@ -53,6 +53,22 @@ pub(crate) enum Mutation {
     AnyLap,
     /// Leave a tentative key in place when it was beaten.
     KeepTentative,
+    /// Look for others who insert a key without the fence after one's own cell.
+    EstablishFence,
+    /// Spare the tentative cell that one has beaten.
+    SpareTentative,
+    /// Beat every other tentative cell, also those that come first.
+    BeatEverybody,
+    /// Make an entry readable before nobody has it pinned.
+    LanesAfterState,
+    /// Look whether an entry is in the store without the fence after pinning it.
+    PinFence,
+    /// Look for pins without the fence after marking an entry.
+    EvictFence,
+    /// Take an entry that is being evicted for one that stays.
+    RescueBlindly,
+    /// Arm or ring the bell of a store without a fence.
+    BellFence,
 }
 
 #[cfg(not(loom))]
