@@ -87,12 +87,22 @@ impl Arena<'_> {
         Some(best.1)
     }
 
+    /// Whether a run is all that is free where it lies, so that no other would fit better.
+    pub(crate) fn is_hole(&self, run: &Range<usize>) -> bool {
+        let taken = |at: usize| self.granules.get(at).is_none_or(|_| self.load(at) != 0);
+        (run.start == 0 || taken(run.start - 1)) && taken(run.end)
+    }
+
     /// Claims a run, all of it or nothing. False if somebody else has a granule of it.
     pub(crate) fn claim(&self, run: Range<usize>, tag: u64) -> bool {
         let Some(granules) = self.granules.get(run.clone()) else { return false };
+        let order = match mutated(Mutation::ClaimRelaxed) {
+            true => Ordering::Relaxed,
+            false => Ordering::AcqRel,
+        };
         for (taken, granule) in granules.iter().enumerate() {
             // SYNC: granule. Acquire: the tenant before is done with its bytes.
-            if granule.compare_exchange(0, tag, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+            if granule.compare_exchange(0, tag, order, Ordering::Relaxed).is_err() {
                 self.clear(run.start..run.start + taken, tag);
                 return false;
             }
@@ -175,7 +185,8 @@ impl Arena<'_> {
 }
 
 /// Runs that came free a moment ago, by length: what is asked for next is most likely what was given
-/// back last, and then nothing needs to be searched. Only hints: a run is claimed like any other.
+/// back last, and then nothing needs to be searched. Only hints: a run is claimed like any other, and
+/// one whose neighbours have come free as well is left to the search.
 ///
 /// ```text
 ///   bucket of a length:   [ start.len | start.len | 0 | … ]   eight words

@@ -18,6 +18,10 @@ use crate::sync::Ordering;
 use crate::ticket::Ticket;
 use crate::word::SlotState;
 use shm_core::Deadline;
+use std::time::{Duration, Instant};
+
+/// Who waits for several slots looks again after so long at least.
+const TURN: Duration = Duration::from_millis(1);
 
 /// Several slots that are published as one, or not at all. Dropping it gives all of them back.
 #[derive(Debug)]
@@ -60,7 +64,8 @@ impl<S: Storage> Pool<S> {
             return Err(LendError::Nothing { name: self.name().to_owned() });
         }
         if bytes.len() > self.slots() {
-            let (most, found) = (self.slots() * self.slot_size(), bytes.iter().sum());
+            let found = bytes.iter().fold(0, |sum: usize, bytes| sum.saturating_add(*bytes));
+            let most = self.capacity();
             return Err(LendError::TooLarge { name: self.name().to_owned(), most, found });
         }
         let deadline = wait.deadline();
@@ -71,7 +76,7 @@ impl<S: Storage> Pool<S> {
                 Err(LendError::Full { bytes: missing, .. })
                     if policy != Policy::Fail && wait != Wait::Try && !deadline.has_passed() =>
                 {
-                    self.wait_for_one(missing, bytes.len(), deadline, policy)?;
+                    self.wait_for_one(missing, deadline, policy)?;
                 }
                 outcome => return outcome,
             }
@@ -87,15 +92,15 @@ impl<S: Storage> Pool<S> {
     fn wait_for_one(
         &self,
         bytes: usize,
-        parts: usize,
         deadline: Deadline,
         policy: Policy,
     ) -> Result<(), LendError> {
-        let slot = self.lend(bytes, Wait::Until(deadline), policy)?;
-        drop(slot);
-        if parts > 1 {
-            // One came free, the others may take a moment longer.
-            std::thread::yield_now();
+        let begun = Instant::now();
+        drop(self.lend(bytes, Wait::Until(deadline), policy)?);
+        if begun.elapsed() < TURN {
+            // One was there all the time: it is another one that is missing, and nobody wakes this
+            // thread for that.
+            std::thread::sleep(deadline.remaining().map_or(TURN, |left| left.min(TURN)));
         }
         Ok(())
     }
@@ -117,7 +122,8 @@ impl<S: Storage> Batch<S> {
         for pair in self.slots.windows(2) {
             let next = link(pair[1].grant.slot, pair[1].grant.generation);
             let record = ledger.record(pair[0].grant.slot);
-            record[record::NEXT].store(next, Ordering::Relaxed);
+            // SYNC: chain. Release: who reads this sees that the slot is in use again.
+            record[record::NEXT].store(next, Ordering::Release);
         }
         fault::hit("batch.linked");
         let parts = self.slots.len() as u32;
@@ -147,6 +153,13 @@ impl<S: Storage> Consumer<S> {
     /// # Errors
     /// As for [`Consumer::redeem`]; nothing was changed then.
     pub fn redeem_batch(&self, ticket: &Ticket) -> Result<BatchLease<S>, RedeemError> {
+        let slots = self.seated().core.ledger.layout.slots;
+        if ticket.parts as usize > slots {
+            // A chain that was made a circle would never end.
+            let (name, slot) = (self.seated().core.name(), ticket.index as usize);
+            let (expected, found) = (format!("at most {slots}"), ticket.parts.into());
+            return Err(RedeemError::Damaged { name, slot, field: "parts", expected, found });
+        }
         let first = self.redeem(ticket)?;
         let ledger = &self.seated().core.ledger;
         let mut parts =

@@ -155,6 +155,10 @@ impl<S: Storage> Consumer<S> {
         let ledger = &self.seated.core.ledger;
         match ledger.slot(slot).redeem(self.seated.seat, generation) {
             Redeem::Granted => {}
+            Redeem::Withdrawn => {
+                let _ = ledger.release(slot, generation, self.seated.seat);
+                return Err(self.refused(slot, generation, Redeem::Stale));
+            }
             refused => return Err(self.refused(slot, generation, refused)),
         }
         fault::hit("redeem.held");
@@ -202,7 +206,7 @@ impl<S: Storage> Consumer<S> {
             Redeem::AlreadyHeld => RedeemError::AlreadyRedeemed { name, slot, seat },
             Redeem::NotAddressed => RedeemError::NotAddressed { name, slot, seat },
             Redeem::Taken => RedeemError::Taken { name, slot },
-            Redeem::Stale | Redeem::Granted => {
+            Redeem::Stale | Redeem::Granted | Redeem::Withdrawn => {
                 ledger.count(at::STALE, 1);
                 let found = ledger.slot(slot).load();
                 let state = found.state().unwrap_or(SlotState::Quarantined);

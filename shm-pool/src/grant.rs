@@ -123,6 +123,8 @@ impl Ledger {
         for _ in 0..64 {
             let Some(run) = next.take().or_else(|| self.find_run(need, &avoid)) else { break };
             self.set_run(grant.slot, run.clone());
+            // Before claiming: who is stopped in between must not make others try the same for ever.
+            self.note_high_water(at::FRONTIER, run.end as u64);
             fault::hit("lend.granule");
             if self.arena().claim(run.clone(), tag) {
                 self.note_claim(&run);
@@ -141,12 +143,16 @@ impl Ledger {
     /// A run of `need` granules that seems free: one that has just come free, else the one that fits
     /// best, without a search where nothing came free since the frontier was there.
     fn find_run(&self, need: usize, avoid: &Range<usize>) -> Option<Range<usize>> {
-        if let Some(run) = self.recent().take(need, avoid) {
-            return Some(run);
-        }
         let arena = self.arena();
-        let frontier = arena.frontier;
         let used = self.counter(at::IN_USE_BYTES) / self.layout.granule as u64;
+        // While there is plenty, what is at hand; later, what fits.
+        let plenty = used.saturating_mul(2) < self.layout.granules as u64;
+        while let Some(run) = self.recent().take(need, avoid) {
+            if plenty || arena.is_hole(&run) {
+                return Some(run);
+            }
+        }
+        let frontier = arena.frontier;
         let holes = (frontier as u64).saturating_sub(used);
         let fresh = frontier..frontier.saturating_add(need);
         if holes < need as u64 && avoid.is_empty() && fresh.end <= self.layout.granules {
@@ -160,7 +166,6 @@ impl Ledger {
         let bytes = (run.len() * self.layout.granule) as u64;
         let before = self.word(at::IN_USE_BYTES).fetch_add(bytes, Ordering::Relaxed);
         self.note_high_water(at::HIGH_WATER_BYTES, before.wrapping_add(bytes));
-        self.note_high_water(at::FRONTIER, run.end as u64);
     }
 
     /// How many granules the chunk of a tag has.

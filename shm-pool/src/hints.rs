@@ -14,7 +14,8 @@
 
 use crate::sync::{AtomicU64, Mutation, Ordering, mutated};
 
-const BITS: usize = 64;
+/// Bits of a word that are used; models do with two.
+const BITS: usize = if cfg!(loom) { 2 } else { 64 };
 /// Levels that 2^24 slots need.
 const MAX_LEVELS: usize = 4;
 
@@ -54,8 +55,8 @@ impl HintShape {
     #[inline]
     fn beyond(&self, level: usize, word: usize) -> u64 {
         let bits = if level == 0 { self.slots } else { self.words[level - 1] };
-        match bits.saturating_sub(word * BITS) {
-            used if used >= BITS => 0,
+        match bits.saturating_sub(word * BITS).min(BITS) {
+            64 => 0,
             used => u64::MAX << used,
         }
     }
@@ -122,8 +123,15 @@ impl Hints<'_> {
     /// Gives a free slot back. Doing it twice does no harm.
     #[inline]
     pub(crate) fn put(&self, slot: usize) {
-        let (mut at, mut bit) = (slot / BITS, slot % BITS);
-        for level in 0..self.shape.levels {
+        self.clear_upwards(0, slot);
+    }
+
+    /// Says that there is something free below bit `below` of a level, on all levels above that say
+    /// otherwise.
+    #[inline]
+    fn clear_upwards(&self, from: usize, below: usize) {
+        let (mut at, mut bit) = (below / BITS, below % BITS);
+        for level in from..self.shape.levels {
             // SYNC: hints. Release: the slot's state is free before the hint; Acquire for the level
             // above, see `mark_full`.
             let before = self.word(level, at).fetch_and(!(1 << bit), Ordering::AcqRel);
@@ -137,10 +145,14 @@ impl Hints<'_> {
     /// As [`Hints::put`], whatever the bits on the way up say: after somebody was killed.
     pub(crate) fn put_back(&self, slot: usize) {
         let (mut at, mut bit) = (slot / BITS, slot % BITS);
+        let mut changed = false;
         for level in 0..self.shape.levels {
             let word = self.word(level, at);
-            if word.load(Ordering::Acquire) & 1 << bit != 0 {
-                word.fetch_and(!(1 << bit), Ordering::AcqRel);
+            // Below a bit that was set it takes an exchange to know what the word above says: see
+            // `mark_full`.
+            if changed || word.load(Ordering::Acquire) & 1 << bit != 0 {
+                let before = word.fetch_and(!(1 << bit), Ordering::AcqRel);
+                changed |= before & 1 << bit != 0;
             }
             (at, bit) = (at / BITS, at % BITS);
         }
@@ -166,7 +178,12 @@ impl Hints<'_> {
             // word: either it comes later and clears it, or it came first and is seen here.
             self.word(level + 1, parent).fetch_or(bit, Ordering::AcqRel);
             if !mutated(Mutation::FullUnchecked) && self.full_bits(level, at) != u64::MAX {
-                self.word(level + 1, parent).fetch_and(!bit, Ordering::AcqRel);
+                // Somebody may have found the parent full by this bit, and marked it as such.
+                if mutated(Mutation::UnmarkOnce) {
+                    self.word(level + 1, parent).fetch_and(!bit, Ordering::AcqRel);
+                } else {
+                    self.clear_upwards(level + 1, at);
+                }
                 return;
             }
             if self.full_bits(level + 1, parent) != u64::MAX {

@@ -106,6 +106,8 @@ pub(crate) mod at {
     pub(crate) const KEPT: usize = 320;
     /// The end of what was ever claimed, in granules.
     pub(crate) const FRONTIER: usize = 328;
+    /// Entries of members from this one on were never used.
+    pub(crate) const MEMBERS_USED: usize = 336;
     /// What store waiters sleep on.
     pub(crate) const COMMITS: usize = 384;
     /// Monotonic clock of the last sweep, for pacing.
@@ -308,3 +310,6 @@ mod tests {
         assert_eq!(classes[60..68], [61, 62, 63, 64, 66, 68, 70, 72]);
     }
 }
+
+#[cfg(test)]
+mod hostile;

@@ -110,7 +110,7 @@ impl Lease {
     ///
     /// # Errors
     /// [`ElementError::Size`] if the length is no multiple of the element's.
-    pub fn len<T: Element>(&self) -> Result<usize, ElementError> {
+    pub fn elements<T: Element>(&self) -> Result<usize, ElementError> {
         let (bytes, size) = (self.bytes, size_of::<T>());
         match bytes.is_multiple_of(size) {
             true => Ok(bytes / size),
@@ -124,7 +124,7 @@ impl Lease {
     /// [`ElementError::Index`], [`ElementError::Size`].
     #[inline]
     pub fn get<T: Element>(&self, index: usize) -> Result<T, ElementError> {
-        let elements = self.len::<T>()?;
+        let elements = self.elements::<T>()?;
         if index >= elements {
             return Err(ElementError::Index { index, elements });
         }
@@ -138,7 +138,7 @@ impl Lease {
     /// # Errors
     /// [`ElementError::Size`].
     pub fn iter<T: Element>(&self) -> Result<impl ExactSizeIterator<Item = T> + '_, ElementError> {
-        let elements = self.len::<T>()?;
+        let elements = self.elements::<T>()?;
         Ok((0..elements).map(|index| {
             let mut element = T::zeroed();
             self.copy_out(index * size_of::<T>(), bytemuck::bytes_of_mut(&mut element));
@@ -165,7 +165,7 @@ impl Lease {
     /// # Errors
     /// [`ElementError::Index`] if they do not all exist.
     pub fn copy_range<T: Element>(&self, start: usize, out: &mut [T]) -> Result<(), ElementError> {
-        let elements = self.len::<T>()?;
+        let elements = self.elements::<T>()?;
         match start.checked_add(out.len()) {
             Some(end) if end <= elements => {
                 self.copy_out(start * size_of::<T>(), bytemuck::cast_slice_mut(out));
@@ -191,7 +191,7 @@ impl Lease {
     /// No process writes the slot while the slice lives. Every process that uses the pool through this
     /// library keeps to that for as long as the lease is held.
     pub unsafe fn as_slice<T: Element>(&self) -> Result<&[T], ElementError> {
-        let elements = self.len::<T>()?;
+        let elements = self.elements::<T>()?;
         // SAFETY: mapped for as long as the lease, 256-byte aligned, `elements` of them by the line
         // above; any bytes are a `T`; nobody writes them, by the caller's promise.
         Ok(unsafe { core::slice::from_raw_parts(self.as_ptr().cast(), elements) })

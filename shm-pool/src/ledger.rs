@@ -5,7 +5,7 @@
 
 use crate::arena::{Arena, Recent};
 use crate::hints::Hints;
-use crate::layout::{LINE, Layout, QUEUES, RECENT, at};
+use crate::layout::{Layout, QUEUES, RECENT, at};
 use crate::member::Membership;
 use crate::slot::SlotWords;
 use crate::sync::{AtomicU64, Ordering};
@@ -138,12 +138,6 @@ impl Ledger {
     #[inline]
     pub(crate) fn audience(&self) -> &[AtomicU64] {
         self.range(self.layout.at_audience, self.layout.lanes)
-    }
-
-    /// The eight words of a cell of the line.
-    pub(crate) fn line_cell(&self, cell: usize) -> &[AtomicU64] {
-        assert!(cell < LINE, "cell {cell} of {LINE}");
-        self.range(self.layout.at_line + cell * 64, 8)
     }
 
     /// The words of a queue's entry.

@@ -77,8 +77,10 @@
 mod readme {}
 
 mod arena;
+mod attendance;
 #[cfg(not(loom))]
 mod batch;
+mod bell;
 #[cfg(not(loom))]
 mod config;
 #[cfg(not(loom))]
@@ -114,7 +116,6 @@ mod member;
 mod policy;
 #[cfg(not(loom))]
 mod pool;
-#[cfg(not(loom))]
 mod queue;
 #[cfg(not(loom))]
 mod reap;
@@ -133,6 +134,9 @@ mod store;
 mod sync;
 #[cfg(not(loom))]
 mod ticket;
+mod waiters;
+#[cfg(not(loom))]
+mod waiting;
 mod word;
 
 #[cfg(not(loom))]
@@ -159,6 +163,8 @@ pub use policy::{Cancel, Policy, Wait};
 #[cfg(not(loom))]
 pub use pool::Pool;
 #[cfg(not(loom))]
+pub use queue::{Mode, Queue, QueueError, QueueInfo};
+#[cfg(not(loom))]
 pub use reap::Reaped;
 #[cfg(not(loom))]
 pub use recycler::Recycler;
@@ -170,6 +176,11 @@ pub use seat::MAX_SEATS;
 pub use stats::{ConsumerInfo, Overdue, PoolInfo, PoolStats, Revoked};
 #[cfg(not(loom))]
 pub use storage::{Host, Storage};
+#[cfg(not(loom))]
+pub use store::{
+    AttachError, Entry, MAX_KEY, MAX_TENSORS, Reservation, Retrieved, Store, StoreConfig,
+    StoreError, StoreRequest, Tensor, TensorAccessError,
+};
 #[cfg(not(loom))]
 pub use ticket::{Ticket, TicketError};
 pub use word::SlotState;

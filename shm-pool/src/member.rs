@@ -13,6 +13,7 @@
 //! the member before was given back. Upholds invariants 1 and 3: dead is who has an entry that is
 //! live and a byte that nobody holds.
 
+use crate::layout::at;
 use crate::ledger::Ledger;
 use crate::sync::{AtomicU64, Ordering};
 use parking_lot::Mutex;
@@ -90,6 +91,8 @@ impl Ledger {
                 continue;
             }
             let Some(held) = self.segment.try_hold(entry as u64)? else { continue };
+            // Before it is live: whoever reaps looks as far as this says.
+            self.note_high_water(at::MEMBERS_USED, entry as u64 + 1);
             let words = self.member(entry);
             let before = words[field::WORD].load(Ordering::Acquire);
             if MemberWord(before).is_live() {
@@ -104,6 +107,11 @@ impl Ledger {
             return Ok(Some((entry, held)));
         }
         Ok(None)
+    }
+
+    /// Entries that have ever been used.
+    pub(crate) fn members_used(&self) -> usize {
+        usize::try_from(self.counter(at::MEMBERS_USED)).map_or(MEMBERS, |used| used.min(MEMBERS))
     }
 
     /// The incarnation of an entry.

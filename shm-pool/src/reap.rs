@@ -18,10 +18,10 @@ use crate::arena::tag;
 use crate::fault;
 use crate::layout::{Kind, at};
 use crate::ledger::{Ledger, record};
-use crate::member::{MEMBERS, MemberWord};
+use crate::member::MemberWord;
 use crate::seat::Phase;
 use crate::sync::{Ordering, fence_after_exchange};
-use crate::word::{HOLDERS, SlotState};
+use crate::word::{HOLDERS, SlotState, StateWord};
 use shm_core::clock;
 use std::time::Duration;
 
@@ -47,22 +47,16 @@ impl Ledger {
     /// Gives back what dead members had.
     pub(crate) fn reap(&self) -> Reaped {
         self.word(at::LAST_REAP).store(clock::monotonic_ns(), Ordering::Relaxed);
-        let dead: Vec<Dead> = (0..MEMBERS)
+        let dead: Vec<Dead> = (0..self.members_used())
             .map(|member| (member, self.member_word(member)))
             .filter(|(member, word)| word.is_live() && !self.is_alive(*member))
             .collect();
         let mut reaped = Reaped { members: dead.len(), ..Reaped::default() };
-        for seat in 0..self.seats() {
-            let word = self.seat_word(seat);
-            let is_dead = dead.iter().any(|(member, _)| *member == word.member());
-            if word.phase() == Phase::Leaving || word.phase() == Phase::Live && is_dead {
-                reaped.consumers += 1;
-                reaped.slots += self.leave_seat(seat, word);
-            }
-        }
+        self.give_up_seats(&dead, &mut reaped);
         if !dead.is_empty() {
             reaped.slots += self.sweep(&dead);
             self.leave_the_line(&dead);
+            self.reap_queues(&dead);
             for (member, incarnation) in dead {
                 self.vacate(member, incarnation);
             }
@@ -70,6 +64,25 @@ impl Ledger {
             self.wake_line();
         }
         reaped
+    }
+
+    fn give_up_seats(&self, dead: &[Dead], reaped: &mut Reaped) {
+        for seat in 0..self.seats() {
+            let word = self.seat_word(seat);
+            let is_dead = || self.is_one_of(dead, word.member());
+            if word.phase() == Phase::Leaving || word.phase() == Phase::Live && is_dead() {
+                reaped.consumers += 1;
+                reaped.slots += self.leave_seat(seat, word);
+            }
+        }
+    }
+
+    /// Whether a member, whose number was just read somewhere, is one of the dead. If the number is
+    /// still the dead one's now, it was nobody else's then.
+    fn is_one_of(&self, dead: &[Dead], number: usize) -> bool {
+        dead.iter().any(|(member, incarnation)| {
+            *member == number && self.member_word(*member) == *incarnation
+        })
     }
 
     /// As [`Ledger::reap`], unless somebody has just done so.
@@ -102,12 +115,7 @@ impl Ledger {
         let words = self.slot(slot);
         let state = words.load();
         let generation = state.generation();
-        // Looking after loading: a number that is still the dead one's was nobody else's then.
-        let of_the_dead = |party: u16| {
-            dead.iter().any(|(member, incarnation)| {
-                *member == usize::from(party) && self.member_word(*member) == *incarnation
-            })
-        };
+        let of_the_dead = |party: u16| self.is_one_of(dead, usize::from(party));
         match state.state() {
             Some(SlotState::Free) => {
                 self.hints().put_back(slot);
@@ -125,15 +133,13 @@ impl Ledger {
                 self.forget_the_departed(slot, generation);
                 // Its last consumer was killed between clearing its flag and freeing the slot.
                 let drain = self.needs_draining(slot);
-                words.is_unread_and_unheld(generation)
-                    && words.free(generation, 0, drain)
-                    && self.finish(slot, generation, drain)
+                words.free_if_done(generation, 0, drain) && self.finish(slot, generation, drain)
             }
             Some(SlotState::Quarantined) if state.party() == HOLDERS => {
+                // Whoever revoked it may have been killed before it got to that.
+                words.clear_unread(generation);
                 let drain = self.needs_draining(slot);
-                words.is_unread_and_unheld(generation)
-                    && words.free(generation, 0, drain)
-                    && self.finish(slot, generation, drain)
+                words.free_if_done(generation, 0, drain) && self.finish(slot, generation, drain)
             }
             Some(SlotState::Draining) => self.finish(slot, generation, true),
             Some(SlotState::Evicting) if of_the_dead(state.party()) => {
@@ -182,8 +188,31 @@ impl Ledger {
     /// made it free.
     #[cold]
     fn drain(&self, slot: usize, generation: u64) -> bool {
-        let mut next = self.record(slot)[record::NEXT].load(Ordering::Relaxed);
+        // SYNC: chain. Acquire, and a look at the state afterwards: whoever was stopped for long must
+        // not take the chain of a later use for this one's.
+        let next = self.record(slot)[record::NEXT].load(Ordering::Acquire);
+        if self.slot(slot).load() != StateWord::new(SlotState::Draining, generation, 0) {
+            return false;
+        }
         self.give_back_run(slot, generation);
+        if next != 0 {
+            for (part, generation) in self.parts_to_free(next) {
+                self.give_back_run(part, generation);
+                if self.slot(part).drained(generation) {
+                    self.count(at::FREED, 1);
+                    self.hints().put(part);
+                }
+            }
+        }
+        fault::hit("free.drained");
+        self.slot(slot).drained(generation)
+    }
+
+    /// Marks what is left of the parts of a batch as draining, and returns them, the last one first:
+    /// if they are freed in that order, whoever goes on for one that was killed finds the way to all
+    /// that are left.
+    fn parts_to_free(&self, mut next: u64) -> Vec<(usize, u64)> {
+        let mut parts = Vec::new();
         // A damaged chain ends at the latest when every slot was met.
         for _ in 0..self.layout.slots {
             let Some((part, short)) = unlink(next) else { break };
@@ -191,30 +220,26 @@ impl Ledger {
                 break;
             }
             let words = self.slot(part);
-            let after = self.record(part)[record::NEXT].load(Ordering::Relaxed);
+            let after = self.record(part)[record::NEXT].load(Ordering::Acquire);
             let state = words.load();
+            // One that is free, or used for something else, was freed after those behind it.
             if short_of(state.generation()) != short {
                 break;
             }
-            let draining = state.with(SlotState::Draining, 0);
             match state.state() {
                 Some(SlotState::Linked | SlotState::Filling) => {
-                    if !words.exchange(state, draining) {
+                    if !words.exchange(state, state.with(SlotState::Draining, 0)) {
                         continue;
                     }
                 }
                 Some(SlotState::Draining) => {}
                 _ => break,
             }
-            self.give_back_run(part, state.generation());
-            if words.drained(state.generation()) {
-                self.count(at::FREED, 1);
-                self.hints().put(part);
-            }
+            parts.push((part, state.generation()));
             next = after;
         }
-        fault::hit("free.drained");
-        self.slot(slot).drained(generation)
+        parts.reverse();
+        parts
     }
 
     fn give_back_run(&self, slot: usize, generation: u64) {
@@ -252,3 +277,6 @@ pub(crate) fn unlink(link: u64) -> Option<(usize, u64)> {
 pub(crate) fn short_of(generation: u64) -> u64 {
     generation & ((1 << SHORT_BITS) - 1)
 }
+
+#[cfg(all(test, not(loom)))]
+mod late;

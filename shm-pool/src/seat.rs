@@ -3,8 +3,6 @@
 //! ```text
 //!   seat word:  63 ..... 16 | 15 .. 12 | 11 .. 0        vacant ──join──▶ live ──leave──▶ leaving ──▶ vacant
 //!               incarnation | phase    | member
-//!   audience:   63 ..... 16 | 7 .. 0   one word per eight seats: those that are waited for, as a
-//!               version     | changes  difference to the expected ones
 //! ```
 //!
 //! A consumer that leaves or dies first leaves the audience, so that nothing new is addressed to it,
@@ -13,11 +11,12 @@
 //! generation, so a helper that was stopped half-way and goes on much later changes nothing that
 //! belongs to the next consumer on the seat. Upholds invariants 1 and 3.
 
+use crate::attendance::{Attendance, withdraw};
 use crate::fault;
 use crate::ledger::Ledger;
 use crate::slot::Release;
-use crate::sync::{AtomicU64, Mutation, Ordering, fence, mutated};
-use crate::word::{LaneWord, SEATS_PER_LANE, SlotState};
+use crate::sync::{Ordering, fence};
+use crate::word::SEATS_PER_LANE;
 use shm_core::clock;
 
 /// The most consumers of a pool.
@@ -87,7 +86,7 @@ impl Ledger {
             self.seat(seat)[field::SINCE].store(clock::monotonic_ns(), Ordering::Relaxed);
             fault::hit("seat.taken");
             self.start_at_the_end_of_queues(seat, live);
-            self.set_present(seat, true, || self.seat_word(seat) == live);
+            self.attendance().set_present(seat, true, || self.seat_word(seat) == live);
             live
         })
     }
@@ -101,7 +100,7 @@ impl Ledger {
         }
         fault::hit("seat.leaving");
         let still = || self.seat_word(seat) == leaving;
-        self.set_present(seat, false, still);
+        self.attendance().set_present(seat, false, still);
         // SYNC: audience. Pairs with the fence of a publisher: it sees that the seat has left the
         // audience, or the pass below sees its slot.
         fence(Ordering::SeqCst);
@@ -115,95 +114,34 @@ impl Ledger {
     /// Who a publication for everyone is for now: the seats of a lane.
     #[inline]
     pub(crate) fn present(&self, lane: usize) -> u8 {
-        let changes = self.audience()[lane].load(Ordering::Acquire) as u8;
-        changes ^ self.expected(lane)
+        self.attendance().present(lane)
+    }
+
+    #[inline]
+    fn attendance(&self) -> Attendance<'_> {
+        // A store waits for nobody.
+        let expected = if self.layout.entries { 0 } else { self.layout.expected };
+        Attendance { changes: self.audience(), expected }
     }
 
     /// Takes consumers that left while a slot was being published off its list. Returns true if
     /// nobody is left and the slot came free by it.
     pub(crate) fn forget_the_departed(&self, slot: usize, generation: u64) -> bool {
-        if mutated(Mutation::AudienceUnchecked) {
-            return false;
-        }
         let words = self.slot(slot);
-        let mut changed = false;
-        for lane in 0..self.layout.lanes {
-            let present = self.present(lane);
-            let gone = |word: LaneWord| {
-                let gone = word.pending() & !word.held() & !present;
-                (gone != 0).then_some(gone)
-            };
-            changed |= words.clear(lane, generation, gone).is_some();
-        }
-        fence(Ordering::SeqCst);
+        let changed = self.attendance().forget_the_departed(words, generation);
         let drain = self.needs_draining(slot);
-        changed
-            && words.is_unread_and_unheld(generation)
-            && words.free(generation, 0, drain)
-            && self.finish(slot, generation, drain)
-    }
-
-    #[inline]
-    fn expected(&self, lane: usize) -> u8 {
-        // A store waits for nobody.
-        if self.layout.entries {
-            return 0;
-        }
-        match self.layout.expected.saturating_sub(lane * SEATS_PER_LANE) {
-            seats if seats >= SEATS_PER_LANE => u8::MAX,
-            seats => (1 << seats) - 1,
-        }
-    }
-
-    fn set_present(&self, seat: usize, present: bool, still: impl Fn() -> bool) {
-        let (lane, bit) = (seat / SEATS_PER_LANE, 1 << (seat % SEATS_PER_LANE));
-        let word = &self.audience()[lane];
-        loop {
-            let found = word.load(Ordering::Acquire);
-            let is_present = (found as u8 ^ self.expected(lane)) & bit != 0;
-            // Looking after loading: a version that is still the same then was never another
-            // consumer's.
-            if is_present == present || !still() {
-                return;
-            }
-            let changed = ((found >> 16) + 1) << 16 | u64::from(found as u8 ^ bit);
-            if word.compare_exchange(found, changed, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-                return;
-            }
-        }
+        changed && words.free_if_done(generation, 0, drain) && self.finish(slot, generation, drain)
     }
 
     fn clear_flags_of(&self, seat: usize, still: impl Fn() -> bool) -> u64 {
-        let (lane, bit) = (seat / SEATS_PER_LANE, 1 << (seat % SEATS_PER_LANE));
         let mut freed = 0;
         for slot in 0..self.layout.slots {
             let words = self.slot(slot);
-            let state = words.load();
-            let generation = state.generation();
-            let shared = matches!(
-                state.state(),
-                Some(
-                    SlotState::Shared
-                        | SlotState::Quarantined
-                        | SlotState::Stored
-                        | SlotState::Evicting
-                )
-            );
-            if !shared {
-                continue;
-            }
+            let Some(state) = withdraw(words, seat, &still) else { continue };
+            // If the slot is another generation's by now, it is not freed below.
             let drain = self.needs_draining(slot);
-            let cleared = words.clear(lane, generation, |word| {
-                let has = (word.held() | word.pending()) & bit != 0;
-                (has && still()).then_some(bit)
-            });
-            let claimed = state.is(SlotState::Shared) && state.party() == seat as u16 + 1;
-            if cleared.is_none() && !(claimed && still()) {
-                continue;
-            }
-            fence(Ordering::SeqCst);
-            if words.is_unread_and_unheld(generation)
-                && words.free(generation, seat as u16 + 1, drain)
+            let generation = state.generation();
+            if words.free_if_done(generation, seat as u16 + 1, drain)
                 && self.finish(slot, generation, drain)
             {
                 freed += 1;
@@ -231,6 +169,3 @@ impl Ledger {
         outcome
     }
 }
-
-/// The words of an audience are shared with models.
-const _: () = assert!(size_of::<AtomicU64>() == 8 || cfg!(loom));

@@ -13,7 +13,7 @@
 //! method is one exchange, or one per lane; whoever is killed between two of them leaves a state
 //! that [`reap`](crate::reap) knows how to finish. Upholds invariants 1, 3 and 7.
 
-use crate::sync::{AtomicU64, Mutation, Ordering, fence, mutated};
+use crate::sync::{AtomicU64, Mutation, Ordering, fence, fence_after_exchange, mutated};
 use crate::word::{
     ANYBODY, GENERATIONS, HOLDERS, LaneWord, NOBODY, SEATS_PER_LANE, SlotState, StateWord,
 };
@@ -60,6 +60,8 @@ pub(crate) enum Redeem {
     AlreadyHeld,
     /// Another consumer was faster.
     Taken,
+    /// It was revoked while the seat took hold of it: not to be read, and to be released.
+    Withdrawn,
 }
 
 /// How giving up a hold ended.
@@ -154,24 +156,16 @@ impl<'a> SlotWords<'a> {
             || self.exchange(filling.with(SlotState::Linked, owner), to)
     }
 
-    /// Claims a slot that is for anybody, without holding it yet.
+    /// Claims a slot that is for anybody, without holding it yet. Granted to one call only: other
+    /// threads of the same consumer find it taken.
+    #[inline]
     pub(crate) fn claim_share(&self, seat: usize, generation: u64) -> Redeem {
         let found = self.load();
         if !found.is(SlotState::Shared) || found.generation() != generation {
             return Redeem::Stale;
         }
-        let mine = seat as u16 + 1;
         match found.party() {
-            ANYBODY => match self.exchange(found, found.with(SlotState::Shared, mine)) {
-                true => Redeem::Granted,
-                false => Redeem::Taken,
-            },
-            party if party == mine => Redeem::Granted,
-            0 => match self.flags_of(seat, generation) {
-                Some((_, true)) => Redeem::AlreadyHeld,
-                Some((true, false)) => Redeem::Granted,
-                _ => Redeem::NotAddressed,
-            },
+            ANYBODY => self.take_share(found, seat, false),
             _ => Redeem::Taken,
         }
     }
@@ -188,12 +182,12 @@ impl<'a> SlotWords<'a> {
         if !found.is(SlotState::Shared) || found.generation() != generation {
             return Redeem::Stale;
         }
-        let claimed = found.party() != 0;
-        if claimed {
-            match self.claim_share(seat, generation) {
-                Redeem::Granted => {}
-                refused => return refused,
-            }
+        let party = found.party();
+        if party == ANYBODY {
+            return self.take_share(found, seat, true);
+        }
+        if party != 0 && party != seat as u16 + 1 {
+            return Redeem::Taken;
         }
         let (lane, bit) = self.flag(seat);
         let mut word = LaneWord(lane.load(Ordering::Relaxed));
@@ -204,7 +198,9 @@ impl<'a> SlotWords<'a> {
             if word.held() & bit != 0 {
                 return Redeem::AlreadyHeld;
             }
-            if !claimed && word.pending() & bit == 0 {
+            // Of a slot for anybody, the exchange that claimed it set the flag, once: another thread
+            // of the same consumer does not find it again after a release.
+            if word.pending() & bit == 0 {
                 return Redeem::NotAddressed;
             }
             let held = LaneWord::new(generation, word.held() | bit, word.pending());
@@ -215,6 +211,46 @@ impl<'a> SlotWords<'a> {
                 Err(now) => word = LaneWord(now),
             }
         }
+    }
+
+    /// Makes a slot that is for anybody the seat's, and leaves the seat's flags in its lane.
+    fn take_share(&self, found: StateWord, seat: usize, hold: bool) -> Redeem {
+        let (generation, mine) =
+            (found.generation(), found.with(SlotState::Shared, seat as u16 + 1));
+        if !self.exchange(found, mine) {
+            return Redeem::Taken;
+        }
+        if !self.raise(seat, generation, hold) {
+            return Redeem::Stale;
+        }
+        if mutated(Mutation::ShareUnchecked) {
+            return Redeem::Granted;
+        }
+        // SYNC: lanes. Whoever revoked the slot between the two exchanges has seen no flag and frees
+        // it, and is seen here; or it comes later and sees the flag.
+        fence_after_exchange();
+        if self.load() == mine {
+            return Redeem::Granted;
+        }
+        match hold || self.raise(seat, generation, true) {
+            true => Redeem::Withdrawn,
+            false => Redeem::Stale,
+        }
+    }
+
+    /// Sets a seat's flags, unless the slot is used for something else already.
+    fn raise(&self, seat: usize, generation: u64, hold: bool) -> bool {
+        let (lane, bit) = self.flag(seat);
+        let mut word = LaneWord(lane.load(Ordering::Relaxed));
+        while word.generation() == generation {
+            let held = word.held() | if hold { bit } else { 0 };
+            let raised = LaneWord::new(generation, held, word.pending() | bit);
+            match lane.compare_exchange(word.0, raised.0, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return true,
+                Err(now) => word = LaneWord(now),
+            }
+        }
+        false
     }
 
     /// Gives up a seat's hold. With `drain` the last one leaves the slot `Draining`.
@@ -281,7 +317,9 @@ impl<'a> SlotWords<'a> {
     pub(crate) fn free_if_done(&self, generation: u64, claimant: u16, drain: bool) -> bool {
         // SYNC: lanes. Of two that clear the last flags of two lanes, at least one sees both; and who
         // takes hold without a flag sees what became of the slot, or is seen here.
-        fence(Ordering::SeqCst);
+        if !mutated(Mutation::LaneFence) {
+            fence(Ordering::SeqCst);
+        }
         self.is_unread_and_unheld(generation) && self.free(generation, claimant, drain)
     }
 
@@ -338,7 +376,9 @@ impl<'a> SlotWords<'a> {
             return false;
         }
         for index in 0..self.lanes.len() {
-            let unread = |word: LaneWord| (word.held() == 0).then_some(word.pending());
+            let unread = |word: LaneWord| {
+                (word.held() == 0 || mutated(Mutation::TakeHeld)).then_some(word.pending())
+            };
             if self.clear(index, generation, unread).is_none() {
                 return false;
             }

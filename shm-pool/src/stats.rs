@@ -10,9 +10,9 @@ use crate::ledger::{Ledger, record};
 use crate::pool::Pool;
 use crate::seat::Phase;
 use crate::storage::Storage;
-use crate::sync::{Ordering, fence};
+use crate::sync::Ordering;
 use crate::ticket::Ticket;
-use crate::word::{HOLDERS, LaneWord, SEATS_PER_LANE, SlotState};
+use crate::word::{LaneWord, SEATS_PER_LANE, SlotState};
 use shm_core::clock;
 use std::time::Duration;
 
@@ -405,29 +405,21 @@ impl Ledger {
             return Err(RedeemError::NoSlot { name: name(), slot, slots });
         }
         let (words, generation) = (self.slot(slot), ticket.generation);
-        loop {
-            let found = words.load();
-            if found.generation() != generation || !found.is(SlotState::Shared) {
-                let state = found.state().unwrap_or(SlotState::Quarantined);
-                let (name, found) = (name(), found.generation());
-                return Err(RedeemError::Stale { name, slot, generation, state, found });
-            }
-            if words.exchange(found, found.with(SlotState::Quarantined, HOLDERS)) {
-                break;
-            }
+        if let Err(found) = words.quarantine(generation) {
+            let state = found.state().unwrap_or(SlotState::Quarantined);
+            let (name, found) = (name(), found.generation());
+            return Err(RedeemError::Stale { name, slot, generation, state, found });
         }
         fault::hit("revoke.marked");
         self.count(at::QUARANTINED, 1);
-        for lane in 0..self.layout.lanes {
-            let unread = |word: LaneWord| Some(word.pending() & !word.held());
-            let _ = words.clear(lane, generation, unread);
-        }
-        fence(Ordering::SeqCst);
+        words.clear_unread(generation);
         let drain = self.needs_draining(slot);
+        if words.free_if_done(generation, 0, drain) {
+            self.finish(slot, generation, drain);
+            return Ok(Revoked::Freed);
+        }
+        // Its last holder may have freed it in the meantime.
         if words.is_unread_and_unheld(generation) {
-            if words.free(generation, 0, drain) {
-                self.finish(slot, generation, drain);
-            }
             return Ok(Revoked::Freed);
         }
         Ok(Revoked::Quarantined { held_by: self.flags(slot, generation).1 })

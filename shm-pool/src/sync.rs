@@ -8,7 +8,9 @@
 #[cfg(not(loom))]
 pub(crate) use core::sync::atomic::{AtomicU64, Ordering, fence};
 #[cfg(loom)]
-pub(crate) use loom::sync::atomic::{AtomicU64, Ordering, fence};
+pub(crate) use loom::sync::atomic::{Ordering, fence};
+#[cfg(loom)]
+pub(crate) use watched::AtomicU64;
 
 /// A full fence, for use right after an atomic exchange: between "I have changed this" and "is anybody
 /// waiting for it". On x86-64 the exchange is a full barrier already (Intel SDM volume 3, 8.2.3.9), so
@@ -39,14 +41,22 @@ pub(crate) enum Mutation {
     ClaimRelaxed,
     /// Claim by a store instead of an exchange.
     ClaimBlindly,
+    /// Take back what somebody has begun to read.
+    TakeHeld,
+    /// Believe in a share without looking at the slot again.
+    ShareUnchecked,
     /// Do not compare generations when a bit is cleared.
     AnyGeneration,
     /// Do not look at the word again after its parent was marked as full.
     FullUnchecked,
+    /// Take such a mark back on one level, whatever was made of it above.
+    UnmarkOnce,
     /// Clear granules without comparing whose they are.
     ClearBlindly,
     /// Wait without the fence between arming and looking.
     WaitFence,
+    /// Put the mark of a cell back without looking at the cell again.
+    MarkOnce,
     /// Take departed consumers for present: no second look at the audience.
     AudienceUnchecked,
     /// Put a ticket without comparing the cell's lap.
@@ -67,8 +77,22 @@ pub(crate) enum Mutation {
     EvictFence,
     /// Take an entry that is being evicted for one that stays.
     RescueBlindly,
-    /// Arm or ring the bell of a store without a fence.
-    BellFence,
+    /// Put a ticket without release.
+    PutRelaxed,
+    /// Overwrite what the slowest consumer has not got.
+    SlowestUnchecked,
+    /// Use a queue's hints without looking whether it is still there.
+    AnyLife,
+    /// Prepare a queue's words without release.
+    PrepareRelaxed,
+    /// Take a claim of one's own seat for one's own.
+    SeatIsClaim,
+    /// Ring without the fence between the change and looking for waiters.
+    RingFence,
+    /// Wake without moving the epoch on.
+    EpochStill,
+    /// Look for names without marking who was granted one last.
+    GrantUnmarked,
 }
 
 #[cfg(not(loom))]
@@ -120,3 +144,6 @@ mod model {
         lock(&VIOLATION).take()
     }
 }
+
+#[cfg(loom)]
+mod watched;

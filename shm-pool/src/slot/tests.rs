@@ -58,6 +58,9 @@ impl Model {
             let read = self.payload.load(Ordering::Relaxed);
             check(read == payload_of(generation), "what is read is what was published");
         }
+        if redeemed == Redeem::Withdrawn {
+            let _ = self.words().release(seat, generation, false);
+        }
         redeemed
     }
 

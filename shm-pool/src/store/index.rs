@@ -72,7 +72,7 @@ impl Cell {
     pub(crate) fn is_established(self) -> bool {
         self.0 & 3 == ESTABLISHED
     }
-    fn established(self) -> Cell {
+    pub(crate) fn established(self) -> Cell {
         Cell(self.0 & !3 | ESTABLISHED)
     }
 }
@@ -135,6 +135,9 @@ impl<E: Entries> Index<'_, E> {
         for at in self.spots(hash) {
             // SYNC: cell. Acquire: what was done to the slot and its hash before it was inserted.
             let cell = Cell(self.cells[at].load(Ordering::Acquire));
+            if cell.0 == 0 || !cell.has_fingerprint(hash) {
+                continue;
+            }
             if let Standing::Same(found) = self.judge(Spot { at, cell }, hash) {
                 match cell.is_established() {
                     true => return Some(found),
@@ -232,16 +235,24 @@ impl<E: Entries> Index<'_, E> {
         self.spots(hash).any(|at| self.cells[at].load(Ordering::Acquire) == cell.0)
     }
 
+    /// The slots that the cells of both buckets lead to.
+    pub(crate) fn neighbours(&self, hash: Hash) -> impl Iterator<Item = usize> {
+        self.spots(hash).filter_map(|at| {
+            let slot = Cell(self.cells[at].load(Ordering::Acquire)).slot()?;
+            self.entries.words(slot).map(|_| slot)
+        })
+    }
+
     /// The cells of both buckets, in the order of which comes first.
-    pub(crate) fn spots(&self, hash: Hash) -> impl Iterator<Item = usize> + use<E> {
+    fn spots(&self, hash: Hash) -> impl Iterator<Item = usize> + use<E> {
         let [first, second] = buckets(self.cells.len(), hash);
         first.chain(second)
     }
 
     fn judge(&self, spot: Spot, hash: Hash) -> Standing {
-        let Some(slot) = spot.cell.slot() else { return Standing::Other };
-        let (Some(words), Some(named)) = (self.entries.words(slot), self.entries.hash(slot)) else {
-            return Standing::Garbage;
+        let leads_to = |slot| Some((slot, self.entries.words(slot)?, self.entries.hash(slot)?));
+        let Some((slot, words, named)) = spot.cell.slot().and_then(leads_to) else {
+            return if spot.cell.0 == 0 { Standing::Other } else { Standing::Garbage };
         };
         // SYNC: hash. Acquire, before the state: a hash of a later generation shows with the state.
         let same = spot.cell.has_fingerprint(hash)
@@ -267,10 +278,10 @@ impl<E: Entries> Index<'_, E> {
 /// The two buckets of a key in an index of `cells` cells, the first one first.
 pub(crate) fn buckets(cells: usize, hash: Hash) -> [Range<usize>; 2] {
     let count = (cells / BUCKET).max(1);
-    let first = hash[0] as usize % count;
-    let mut second = hash[1] as usize % count;
+    let among = |half: u64| ((u128::from(half) * count as u128) >> 64) as usize;
+    let (first, mut second) = (among(hash[0]), among(hash[1].rotate_left(16)));
     if first == second {
-        second = (first + 1) % count;
+        second = if first + 1 == count { 0 } else { first + 1 };
     }
     let bucket = |number: usize| number * BUCKET..((number + 1) * BUCKET).min(cells);
     match count {

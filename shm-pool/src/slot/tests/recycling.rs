@@ -104,16 +104,3 @@ fn loom_mutations_of_a_claim_fail() {
     assert!(violates(Some(Mutation::ClaimRelaxed), || releasing([0, 1])).is_some(), "relaxed");
     assert!(violates(Some(Mutation::ClaimBlindly), claiming).is_some(), "blindly");
 }
-#[test]
-fn loom_debug() {
-    let r = violates(Some(Mutation::PublishRelaxed), || {
-        let model = Model::new(1);
-        let producer = aside(&model, |model| model.produce(Readers::Seats(&[0b01])));
-        let state = model.words().load();
-        let lane = model.lanes[0].load(Ordering::Relaxed);
-        let p = model.payload.load(Ordering::Relaxed);
-        println!("{state:?} {lane:x} {p}");
-        producer.join().unwrap();
-    });
-    println!("{r:?}");
-}

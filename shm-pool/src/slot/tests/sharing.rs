@@ -47,25 +47,27 @@ fn claiming_a_share() {
     check(model.consume(seat, 1), "the claimant redeems and frees it");
 }
 
-/// It is revoked while somebody redeems it.
-fn revoking() {
+/// It is revoked while somebody claims or redeems it.
+fn revoking(claim_first: bool) {
     let model = Model::published(1, Readers::Anybody);
-    let consumer = aside(&model, |model| {
-        let granted = model.begin(0, 1) == Redeem::Granted;
-        if granted {
-            check(!model.claim_after(&[]), "what was granted is not claimed while it is held");
-            check(model.end(0, 1) != Release::NotHeld, "what was granted is held");
+    let revoker = aside(&model, |model| {
+        if model.words().quarantine(1).is_ok() {
+            let _ = settle_revoked(model);
         }
-        granted
+        model.claim_after(&[])
     });
-    if model.words().quarantine(1).is_ok() {
-        let _ = settle_revoked(&model);
+    let claimed = match claim_first {
+        true => model.words().claim_share(0, 1),
+        false => Redeem::Granted,
+    };
+    if claimed == Redeem::Withdrawn {
+        let _ = model.words().release(0, 1, false);
     }
-    let early = model.claim_after(&[]);
-    let granted = consumer.join().unwrap();
-    if early && granted {
-        check(model.done[0].load(Ordering::Relaxed) == 1, "its reader was done with it");
+    if claimed == Redeem::Granted && model.begin(0, 1) == Redeem::Granted {
+        check(!model.claim_after(&[]), "what was granted is not claimed while it is held");
+        check(model.end(0, 1) != Release::NotHeld, "what was granted is held");
     }
+    let early = revoker.join().unwrap();
     check(early || model.claim_after(&[]), "it is free in the end");
 }
 
@@ -86,5 +88,12 @@ fn loom_a_share_is_claimed_once() {
 
 #[test]
 fn loom_a_revoked_share_is_not_held() {
-    assert_eq!(violates(None, revoking), None);
+    assert_eq!(violates(None, || revoking(false)), None, "redeemed");
+    assert_eq!(violates(None, || revoking(true)), None, "claimed");
+}
+
+#[test]
+fn loom_mutations_of_a_share_fail() {
+    assert!(violates(Some(Mutation::ShareUnchecked), || revoking(false)).is_some(), "redeemed");
+    assert!(violates(Some(Mutation::ShareUnchecked), || revoking(true)).is_some(), "claimed");
 }

@@ -96,6 +96,7 @@ fn reaping(seats: Seats) {
 fn loom_a_publication_is_held_or_taken_back() {
     assert_eq!(violates(None, taking_back_from_one), None);
     assert_eq!(violates(None, || taking_back(ONE_LANE)), None, "one lane");
+    assert_eq!(violates(None, || taking_back(TWO_LANES)), None, "two lanes");
 }
 
 #[test]
@@ -108,4 +109,11 @@ fn loom_a_revoked_publication_is_freed_once() {
 fn loom_what_the_dead_held_is_freed_once() {
     assert_eq!(violates(None, || reaping(ONE_LANE)), None, "one lane");
     assert_eq!(violates(None, || reaping(TWO_LANES)), None, "two lanes");
+}
+
+#[test]
+fn loom_mutations_of_taking_fail() {
+    assert!(violates(Some(Mutation::TakeHeld), || taking_back(ONE_LANE)).is_some(), "take back");
+    assert!(violates(Some(Mutation::LaneFence), || reaping(TWO_LANES)).is_some(), "reap");
+    assert!(violates(Some(Mutation::LaneFence), || revoking(TWO_LANES)).is_some(), "revoke");
 }
