@@ -7,9 +7,11 @@
 use crate::consumer::Consumer;
 use crate::error::{LendError, PublishError, RedeemError};
 use crate::fault;
+use crate::grant::{Grant, Waiting};
 use crate::lease::Lease;
-use crate::ledger::record;
+use crate::ledger::{Ledger, record};
 use crate::lent::{Audience, Slot};
+use crate::line::RECHECK;
 use crate::policy::{Policy, Wait};
 use crate::pool::Pool;
 use crate::reap::{link, short_of, unlink};
@@ -19,9 +21,6 @@ use crate::ticket::Ticket;
 use crate::word::SlotState;
 use shm_core::Deadline;
 use std::time::{Duration, Instant};
-
-/// Who waits for several slots looks again after so long at least.
-const TURN: Duration = Duration::from_millis(1);
 
 /// Several slots that are published as one, or not at all. Dropping it gives all of them back.
 #[derive(Debug)]
@@ -49,8 +48,8 @@ pub struct Part {
 }
 
 impl<S: Storage> Pool<S> {
-    /// Lends a slot for each of `bytes`, all or none: what was lent is given back if the rest is not
-    /// to be had.
+    /// Lends a slot for each of `bytes`, all or none. Who has to wait stays in line, and keeps what it
+    /// has got so far only while it is the first.
     ///
     /// # Errors
     /// As for [`Pool::lend`].
@@ -63,46 +62,90 @@ impl<S: Storage> Pool<S> {
         if bytes.is_empty() {
             return Err(LendError::Nothing { name: self.name().to_owned() });
         }
-        if bytes.len() > self.slots() {
+        let whole: usize =
+            bytes.iter().map(|&bytes| self.ledger().need_of(bytes.min(self.slot_size()))).sum();
+        if bytes.len() > self.slots() || whole > self.ledger().layout.granules.max(self.slots()) {
             let found = bytes.iter().fold(0, |sum: usize, bytes| sum.saturating_add(*bytes));
             let most = self.capacity();
             return Err(LendError::TooLarge { name: self.name().to_owned(), most, found });
         }
-        let deadline = wait.deadline();
-        loop {
-            // Whoever waits for the rest holding a part could wait for another who does the same, so
-            // nobody does: one that is missing is waited for with nothing in hand.
-            match self.lend_all(bytes, Wait::Try, policy) {
-                Err(LendError::Full { bytes: missing, .. })
-                    if policy != Policy::Fail && wait != Wait::Try && !deadline.has_passed() =>
-                {
-                    self.wait_for_one(missing, deadline, policy)?;
-                }
-                outcome => return outcome,
+        match self.lend_all(bytes, policy) {
+            Err(LendError::Full { .. }) if policy != Policy::Fail && wait != Wait::Try => {
+                self.wait_for_all(bytes, wait.deadline(), policy)
             }
+            outcome => outcome,
         }
     }
 
-    fn lend_all(&self, bytes: &[usize], wait: Wait, policy: Policy) -> Result<Batch<S>, LendError> {
+    fn lend_all(&self, bytes: &[usize], policy: Policy) -> Result<Batch<S>, LendError> {
         let slots: Result<Vec<Slot<S>>, LendError> =
-            bytes.iter().map(|&bytes| self.lend(bytes, wait, policy)).collect();
+            bytes.iter().map(|&bytes| self.lend(bytes, Wait::Try, policy)).collect();
         Ok(Batch { slots: slots? })
     }
 
-    fn wait_for_one(
+    fn wait_for_all(
         &self,
-        bytes: usize,
+        bytes: &[usize],
         deadline: Deadline,
         policy: Policy,
-    ) -> Result<(), LendError> {
+    ) -> Result<Batch<S>, LendError> {
+        let needs: Result<Vec<(usize, u16)>, LendError> =
+            bytes.iter().map(|&bytes| self.admit(bytes)).collect();
+        let (needs, owners): (Vec<usize>, Vec<u16>) = needs?.into_iter().unzip();
+        let mut line = InLine::new(self, needs, owners[0]);
         let begun = Instant::now();
-        drop(self.lend(bytes, Wait::Until(deadline), policy)?);
-        if begun.elapsed() < TURN {
-            // One was there all the time: it is another one that is missing, and nobody wakes this
-            // thread for that.
-            std::thread::sleep(deadline.remaining().map_or(TURN, |left| left.min(TURN)));
+        loop {
+            let left = deadline.remaining().map_or(RECHECK, |left| left.min(RECHECK));
+            if line.nap(left) {
+                let granted = core::mem::take(&mut line.held).into_iter().zip(bytes);
+                let slots = granted.map(|(grant, bytes)| Slot::new(self.core(), grant, *bytes));
+                return Ok(Batch { slots: slots.collect() });
+            }
+            if self.is_retired() {
+                return Err(LendError::Retired { name: self.name().to_owned() });
+            }
+            if policy == Policy::DropOldestUnread {
+                self.ledger().drop_oldest_unread();
+            }
+            if deadline.has_passed() {
+                let missing = bytes[line.held.len().min(bytes.len() - 1)];
+                return Err(self.timed_out(missing, line.largest(), begun));
+            }
         }
-        Ok(())
+    }
+}
+
+/// Somebody who waits for several slots, and holds some of them while being first in line. Dropping it
+/// gives up the place and what is held.
+struct InLine<'a> {
+    ledger: &'a Ledger,
+    waiting: Waiting,
+    needs: Vec<usize>,
+    held: Vec<Grant>,
+}
+
+impl<'a> InLine<'a> {
+    fn new<S: Storage>(pool: &'a Pool<S>, needs: Vec<usize>, owner: u16) -> InLine<'a> {
+        let ledger = pool.ledger();
+        let largest = needs.iter().copied().max().unwrap_or(0);
+        InLine { ledger, waiting: ledger.wait_for(largest, owner), needs, held: Vec::new() }
+    }
+
+    fn nap(&mut self, longest: Duration) -> bool {
+        self.ledger.nap_for_all(&mut self.waiting, &self.needs, &mut self.held, longest)
+    }
+
+    fn largest(&self) -> usize {
+        self.waiting.need
+    }
+}
+
+impl Drop for InLine<'_> {
+    fn drop(&mut self) {
+        for grant in self.held.drain(..) {
+            self.ledger.give_back_unused(grant);
+        }
+        self.ledger.stop_waiting(&mut self.waiting);
     }
 }
 

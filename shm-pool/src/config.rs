@@ -17,7 +17,7 @@ pub const MAX_METADATA: usize = 64 << 10;
 const MIN_GRANULE: usize = 4096;
 /// Granules that a chunk pool has by default, about.
 const GRANULES: usize = 16 * 1024;
-const MAX_GRANULES: usize = 1 << 20;
+pub(crate) const MAX_GRANULES: usize = (1 << 20) - 1;
 const MIN_QUEUE_CELLS: usize = 1024;
 const MAX_QUEUE_CELLS: usize = 1 << 20;
 

@@ -195,6 +195,12 @@ impl Ledger {
             && self.finish(grant.slot, grant.generation, drain)
     }
 
+    /// Gives a slot back that was not even lent.
+    pub(crate) fn give_back_unused(&self, grant: Grant) {
+        self.count(at::LENT, 1);
+        self.give_back(grant);
+    }
+
     /// Takes back the oldest publication that nobody has begun to read. True if one came free.
     pub(crate) fn drop_oldest_unread(&self) -> bool {
         let mut shared: Vec<(u64, usize, StateWord)> = (0..self.layout.slots)
@@ -225,6 +231,39 @@ impl Ledger {
 
     /// Waits for at most `longest`, and at most once asleep. `None` says nothing about why.
     pub(crate) fn nap(&self, waiting: &mut Waiting, longest: Duration) -> Option<Grant> {
+        let (need, owner) = (waiting.need, waiting.owner);
+        self.nap_until(waiting, longest, &mut |avoid| self.grab(need, owner, avoid, true))
+    }
+
+    /// As [`Ledger::nap`], for one grant per entry of `needs`. What is granted is kept in `held` from
+    /// one nap to the next, but only by the first of the line: of two who hold a part of what they
+    /// need, each could wait for the other. True if all are there.
+    pub(crate) fn nap_for_all(
+        &self,
+        waiting: &mut Waiting,
+        needs: &[usize],
+        held: &mut Vec<Grant>,
+        longest: Duration,
+    ) -> bool {
+        if waiting.place.is_some_and(|place| !self.is_first_of_all(place)) {
+            held.drain(..).for_each(|grant| self.give_back_unused(grant));
+        }
+        let owner = waiting.owner;
+        let everything = self.nap_until(waiting, longest, &mut |avoid| {
+            while let Some(need) = needs.get(held.len()) {
+                held.push(self.grab(*need, owner, avoid.clone(), true)?);
+            }
+            Some(())
+        });
+        everything.is_some()
+    }
+
+    fn nap_until<T>(
+        &self,
+        waiting: &mut Waiting,
+        longest: Duration,
+        take: &mut dyn FnMut(Range<usize>) -> Option<T>,
+    ) -> Option<T> {
         let begun = Instant::now();
         let place = match waiting.place {
             Some(place) => place,
@@ -241,8 +280,8 @@ impl Ledger {
         self.show_up(place);
         let mut count = self.wake_count(place);
         loop {
-            if let Some(grant) = self.try_serve(waiting, place) {
-                return Some(grant);
+            if let Some(taken) = self.try_serve(waiting, place, take) {
+                return Some(taken);
             }
             if begun.elapsed() >= SPIN.min(longest) {
                 break;
@@ -258,14 +297,14 @@ impl Ledger {
         let nap = left.min(patience);
         self.sleep_in_line(place, count, nap);
         self.show_up(place);
-        if let Some(grant) = self.try_serve(waiting, place) {
-            return Some(grant);
+        if let Some(taken) = self.try_serve(waiting, place, take) {
+            return Some(taken);
         }
         if begun.elapsed() >= nap {
             // Nobody woke this one: whoever should have may be dead, or stopped.
             self.reap();
             self.look_for_name();
-            return self.try_overtake(waiting, place);
+            return self.try_overtake(waiting, place, take);
         }
         None
     }
@@ -280,27 +319,44 @@ impl Ledger {
         }
     }
 
-    fn try_serve(&self, waiting: &mut Waiting, place: Place) -> Option<Grant> {
+    fn try_serve<T>(
+        &self,
+        waiting: &mut Waiting,
+        place: Place,
+        take: &mut dyn FnMut(Range<usize>) -> Option<T>,
+    ) -> Option<T> {
         if !self.is_first(place) {
             return None;
         }
-        self.serve(waiting, place)
+        let first = self.layout.kind == Kind::Chunks && self.is_first_of_all(place);
+        let taken = take(if first { 0..0 } else { self.kept() });
+        match taken {
+            Some(_) => self.stop_waiting(waiting),
+            None if first => self.keep(waiting.need),
+            None => {}
+        }
+        taken
     }
 
     /// Passes those who came earlier and have not taken for a while what they could have: they are
     /// stopped. Who waits because there is no room for it yet is not passed.
-    fn try_overtake(&self, waiting: &mut Waiting, place: Place) -> Option<Grant> {
+    fn try_overtake<T>(
+        &self,
+        waiting: &mut Waiting,
+        place: Place,
+        take: &mut dyn FnMut(Range<usize>) -> Option<T>,
+    ) -> Option<T> {
         let needs = self.needs_ahead(place);
         if !needs.into_iter().any(|need| self.has_room(need)) {
             waiting.unclaimed = None;
-            return self.try_serve(waiting, place);
+            return self.try_serve(waiting, place, take);
         }
         match waiting.unclaimed {
             Some(since) if since.elapsed() >= PATIENCE => {
                 waiting.unclaimed = None;
                 self.pass_those_ahead(place);
                 self.keep_nothing();
-                self.try_serve(waiting, place)
+                self.try_serve(waiting, place, take)
             }
             Some(_) => None,
             None => {
@@ -308,18 +364,6 @@ impl Ledger {
                 None
             }
         }
-    }
-
-    fn serve(&self, waiting: &mut Waiting, place: Place) -> Option<Grant> {
-        let first = self.layout.kind == Kind::Chunks && self.is_first_of_all(place);
-        let avoid = if first { 0..0 } else { self.kept() };
-        let grant = self.grab(waiting.need, waiting.owner, avoid, true);
-        match grant {
-            Some(_) => self.stop_waiting(waiting),
-            None if first => self.keep(waiting.need),
-            None => {}
-        }
-        grant
     }
 
     /// Whether a request would be served if nobody was in its way.

@@ -12,6 +12,7 @@
 //! All of it begins as zeroes, which is a pool where everything is free. Upholds invariant 2: the
 //! geometry is copied and checked once; offsets come from the copy, never from the segment.
 
+use crate::config::MAX_GRANULES;
 use crate::hints::HintShape;
 use crate::member::MEMBERS;
 use crate::seat::MAX_SEATS;
@@ -189,7 +190,7 @@ impl Layout {
             }
             Kind::Chunks => {
                 let granule = range("granule", geometry.granule, 4096, 1 << 40)?;
-                let granules = range("granules", geometry.granules, 1, 1 << 20)?;
+                let granules = range("granules", geometry.granules, 1, MAX_GRANULES as u64)?;
                 if !granule.is_power_of_two() || granule.checked_mul(granules) != Some(capacity) {
                     return wrong("granule", format!("{}", capacity / granules), geometry.granule);
                 }

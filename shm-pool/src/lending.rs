@@ -61,7 +61,7 @@ impl<S: Storage> Pool<S> {
     }
 
     #[inline]
-    fn admit(&self, bytes: usize) -> Result<(usize, u16), LendError> {
+    pub(crate) fn admit(&self, bytes: usize) -> Result<(usize, u16), LendError> {
         let ledger = &self.core().ledger;
         if bytes == 0 || bytes > ledger.layout.slot_size {
             return Err(self.impossible(bytes));
@@ -137,7 +137,7 @@ impl<S: Storage> Pool<S> {
         LendError::Full { name: self.core().name(), bytes, free, holders }
     }
 
-    fn timed_out(&self, bytes: usize, need: usize, begun: Instant) -> LendError {
+    pub(crate) fn timed_out(&self, bytes: usize, need: usize, begun: Instant) -> LendError {
         let free = self.note_refusal(need);
         let (waited, holders) = (begun.elapsed(), self.core().ledger.longest_held(usize::MAX));
         LendError::Timeout { name: self.core().name(), bytes, waited, free, holders }

@@ -278,8 +278,15 @@ impl<'a> Driver<'a> {
                 return;
             }
             Err(LendError::TooLarge { .. }) => {
-                let most = self.pool.slot_size();
-                assert!(bytes.len() > self.pool.slots() || bytes.iter().any(|one| *one > most));
+                let info = self.pool.describe();
+                let rounded = |one: &usize| one.next_multiple_of(info.granule.max(1));
+                let whole: usize = bytes.iter().map(rounded).sum();
+                assert!(
+                    bytes.len() > info.slots
+                        || bytes.iter().any(|one| *one > info.slot_size)
+                        || info.chunks && whole > info.capacity,
+                    "{bytes:?} fit"
+                );
                 return;
             }
             Err(other) => panic!("{other}"),
