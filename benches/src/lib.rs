@@ -10,6 +10,7 @@
 //!     │ the peer          │─────► measure  alternating rounds, percentiles, processors
 //!     ▼                   │─────► child    the other process of a row
 //!   iceoryx2              └─────► report   rows, table, JSON
+//!   benches/pool ────► pool ────► the same, and a model of its peer
 //! ```
 
 pub mod child;
@@ -17,6 +18,7 @@ pub mod copy_suite;
 pub mod flags;
 pub mod limits;
 pub mod measure;
+pub mod pool;
 pub mod report;
 pub mod run;
 pub mod scratch;

@@ -1,4 +1,4 @@
-//! The rows of the suite `stream`, a file for each group.
+//! What a suite of groups is, and the rows of the suite `stream`, a file for each group.
 
 mod idle;
 mod memory;
@@ -11,14 +11,16 @@ mod wake;
 
 pub use oneway::{DEADLINE, Payload};
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
 use crate::child::Role;
+use crate::flags::Flags;
 use crate::limits;
 use crate::measure::{Cores, Latency, Plan};
 use crate::report::Row;
+use crate::run::Measured;
 
 /// What every group is given.
 pub struct Setting<'a> {
@@ -45,6 +47,28 @@ pub struct Group {
     pub name: &'static str,
     /// Measures them.
     pub run: fn(&Setting<'_>) -> Result<Vec<Row>>,
+}
+
+/// Measures the groups that the flags ask for. One that fails takes no other with it: a run shows
+/// everything that can be measured.
+pub fn measure_groups(groups: &[Group], setting: &Setting<'_>, flags: &Flags) -> Measured {
+    let mut rows = Vec::new();
+    let mut failed = 0;
+    for group in groups.iter().filter(|group| flags.wants(group.name)) {
+        let begun = Instant::now();
+        match (group.run)(setting) {
+            Ok(measured) => {
+                let seconds = begun.elapsed().as_secs_f64();
+                eprintln!("{}: {} rows in {seconds:.1} s", group.name, measured.len());
+                rows.extend(measured);
+            }
+            Err(error) => {
+                failed += 1;
+                eprintln!("{}: could not be measured: {error:#}", group.name);
+            }
+        }
+    }
+    Measured { rows, failed }
 }
 
 /// All groups, in the order of the table.

@@ -104,7 +104,7 @@ impl<S: Storage> Pool<S> {
             if self.is_retired() {
                 return Err(LendError::Retired { name: self.name().to_owned() });
             }
-            if policy == Policy::DropOldestUnread {
+            if policy == Policy::DropOldestUnread && !self.ledger().has_room(line.largest()) {
                 self.ledger().drop_oldest_unread();
             }
             if deadline.has_passed() {

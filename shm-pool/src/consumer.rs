@@ -75,15 +75,17 @@ impl<S: Storage> Pool<S> {
     /// # Errors
     /// [`JoinError::Full`] if there is none, also after the dead were reaped.
     pub fn consumer(&self) -> Result<Consumer<S>, JoinError> {
-        let seats = self.seats();
-        for last in [false, true] {
-            for seat in 0..seats {
-                if let Some(consumer) = self.sit_down(seat)? {
-                    return Ok(consumer);
-                }
-            }
-            if !last {
-                self.reap();
+        let (seats, expected) = (self.seats(), self.ledger().layout.expected);
+        let first_vacant =
+            |seats| (0..seats).find_map(|seat| self.sit_down(seat).transpose()).transpose();
+        if let Some(consumer) = first_vacant(expected)? {
+            return Ok(consumer);
+        }
+        // The dead may sit on seats that are expected to be taken again.
+        self.reap();
+        for seats in [expected, seats] {
+            if let Some(consumer) = first_vacant(seats)? {
+                return Ok(consumer);
             }
         }
         Err(JoinError::Full { name: self.name().to_owned(), seats })

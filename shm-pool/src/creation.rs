@@ -13,6 +13,11 @@ use crate::storage::{Host, Storage};
 use shm_core::Deadline;
 use shm_core::segment::{Access, Lifetime, Segment, SegmentSpec};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How often a creator looks again when others are at the same name.
+const TRIES: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(1);
 
 impl Pool {
     /// Creates a pool in host memory, everything free, and becomes its owner.
@@ -153,12 +158,17 @@ fn create<S: Storage>(
     spec: SegmentSpec,
     storage: S,
 ) -> Result<Pool<S>, CreateError> {
-    let segment = match Segment::create(name, spec.clone()) {
-        Err(shm_core::CreateError::Exists { .. }) => {
-            make_way(name)?;
-            Segment::create(name, spec)?
+    let mut tries = TRIES;
+    let segment = loop {
+        match Segment::create(name, spec.clone()) {
+            Err(shm_core::CreateError::Exists { .. }) if tries > 0 => match make_way(name) {
+                // Perhaps somebody only looks, to create it too.
+                Err(CreateError::Orphaned { .. }) if tries > 1 => std::thread::sleep(PAUSE),
+                outcome => outcome?,
+            },
+            outcome => break outcome?,
         }
-        outcome => outcome?,
+        tries -= 1;
     };
     own(segment, config, storage)
 }
@@ -184,6 +194,11 @@ fn make_way(name: &str) -> Result<(), CreateError> {
     // Only what nobody is attached to.
     let _ = shm_core::unlink_unused(name);
     match Segment::open_within(name, POOL_KIND, Access::Full, Deadline::NOW) {
+        Ok(next) if next.is_held(OWNER_BYTE).map_err(io)? => Err(CreateError::AlreadyOwned {
+            name: name.to_owned(),
+            pid: next.creator_pid(),
+            since_wall_ns: next.created_wall_ns(),
+        }),
         Ok(_) => Err(CreateError::Orphaned { name: name.to_owned(), pid }),
         Err(_) => Ok(()),
     }

@@ -7,7 +7,7 @@ use crate::arena::tag;
 use crate::fault;
 use crate::layout::{Kind, at};
 use crate::ledger::{Ledger, record};
-use crate::line::{Place, RECHECK};
+use crate::line::{Place, RECHECK, Watched};
 use crate::slot::Claim;
 use crate::sync::Ordering;
 use crate::word::{SlotState, StateWord};
@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 const SPIN: Duration = Duration::from_micros(2);
 /// A waiter that is not the first takes room that has been there for so long.
 const PATIENCE: Duration = Duration::from_millis(2);
+/// A waiter that has not looked for so long is stopped: it looks every 50 ms.
+const SILENCE: Duration = Duration::from_millis(300);
 
 /// A slot that was just taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +40,8 @@ pub(crate) struct Waiting {
     place: Option<Place>,
     /// Since when somebody before could have been served, and was not.
     unclaimed: Option<Instant>,
+    /// Those before, while they are watched for being stopped.
+    watched: Vec<Watched>,
 }
 
 impl Ledger {
@@ -226,7 +230,7 @@ impl Ledger {
     /// Joins the line.
     pub(crate) fn wait_for(&self, need: usize, owner: u16) -> Waiting {
         self.count(at::WAITS, 1);
-        Waiting { need, owner, place: None, unclaimed: None }
+        Waiting { need, owner, place: None, unclaimed: None, watched: Vec::new() }
     }
 
     /// Waits for at most `longest`, and at most once asleep. `None` says nothing about why.
@@ -302,7 +306,7 @@ impl Ledger {
         }
         if begun.elapsed() >= nap {
             // Nobody woke this one: whoever should have may be dead, or stopped.
-            self.reap();
+            self.reap_quickly();
             self.look_for_name();
             return self.try_overtake(waiting, place, take);
         }
@@ -338,14 +342,17 @@ impl Ledger {
         taken
     }
 
-    /// Passes those who came earlier and have not taken for a while what they could have: they are
-    /// stopped. Who waits because there is no room for it yet is not passed.
+    /// Passes those who came earlier and are stopped: they have not taken for a while what they could
+    /// have, or have not looked for longer. Who waits because there is no room for it yet is not passed.
     fn try_overtake<T>(
         &self,
         waiting: &mut Waiting,
         place: Place,
         take: &mut dyn FnMut(Range<usize>) -> Option<T>,
     ) -> Option<T> {
+        if self.pass_the_silent(place, &mut waiting.watched, SILENCE) {
+            self.keep_nothing();
+        }
         let needs = self.needs_ahead(place);
         if !needs.into_iter().any(|need| self.has_room(need)) {
             waiting.unclaimed = None;

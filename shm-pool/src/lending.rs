@@ -99,7 +99,8 @@ impl<S: Storage> Pool<S> {
         let ledger = &self.core().ledger;
         ledger.reap_paced();
         let mut grant = ledger.try_grant(need, owner);
-        while policy == Policy::DropOldestUnread && grant.is_none() {
+        // Where there is room for it others are in front, and dropping more would not help.
+        while policy == Policy::DropOldestUnread && grant.is_none() && !ledger.has_room(need) {
             if !ledger.drop_oldest_unread() {
                 break;
             }
@@ -122,7 +123,7 @@ impl<S: Storage> Pool<S> {
             if let Some(slot) = request.nap(left)? {
                 return Ok(slot);
             }
-            if policy == Policy::DropOldestUnread {
+            if policy == Policy::DropOldestUnread && !ledger.has_room(need) {
                 ledger.drop_oldest_unread();
             }
             if deadline.has_passed() {

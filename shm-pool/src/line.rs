@@ -16,7 +16,7 @@ use crate::member::MemberWord;
 use crate::sync::Ordering;
 use crate::waiters::{Waiter, Waiters};
 use core::ops::Range;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a waiter sleeps at most before it looks for itself.
 pub(crate) const RECHECK: Duration = Duration::from_millis(50);
@@ -26,6 +26,15 @@ pub(crate) const RECHECK: Duration = Duration::from_millis(50);
 pub(crate) struct Place {
     cell: usize,
     waiter: Waiter,
+}
+
+/// Somebody who came earlier, and since when it was not seen to look.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Watched {
+    cell: usize,
+    waiter: Waiter,
+    seen: u64,
+    since: Instant,
 }
 
 impl Ledger {
@@ -83,6 +92,37 @@ impl Ledger {
         let first = ahead.iter().copied().reduce(|a, b| if b.is_before(a) { b } else { a });
         let needs = ahead.into_iter().filter(|other| other.need() == mine.need()).chain(first);
         needs.map(|waiter| waiter.need() as usize).collect()
+    }
+
+    /// Passes those who came earlier and have not looked for as long as `silence`. True if there were
+    /// any. `watched` is the caller's memory of them.
+    pub(crate) fn pass_the_silent(
+        &self,
+        place: Place,
+        watched: &mut Vec<Watched>,
+        silence: Duration,
+    ) -> bool {
+        let now = Instant::now();
+        let mut passed = false;
+        *watched = self
+            .ahead_of(place)
+            .map(|(cell, waiter)| {
+                let seen = self.waiters().seen(cell);
+                let known = watched
+                    .iter()
+                    .find(|known| (known.cell, known.waiter, known.seen) == (cell, waiter, seen));
+                Watched { cell, waiter, seen, since: known.map_or(now, |known| known.since) }
+            })
+            .filter(|watched| {
+                let silent = now.duration_since(watched.since) >= silence;
+                if silent {
+                    self.waiters().pass(watched.cell, watched.waiter);
+                    passed = true;
+                }
+                !silent
+            })
+            .collect();
+        passed
     }
 
     /// Passes everybody who came earlier: they are not waited for until they show up again.

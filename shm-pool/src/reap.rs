@@ -18,7 +18,7 @@ use crate::arena::tag;
 use crate::fault;
 use crate::layout::{Kind, at};
 use crate::ledger::{Ledger, record};
-use crate::member::MemberWord;
+use crate::member::{MEMBERS, MemberWord};
 use crate::seat::Phase;
 use crate::sync::{Ordering, fence_after_exchange};
 use crate::word::{HOLDERS, SlotState, StateWord};
@@ -46,8 +46,18 @@ type Dead = (usize, MemberWord);
 impl Ledger {
     /// Gives back what dead members had.
     pub(crate) fn reap(&self) -> Reaped {
+        self.reap_among(MEMBERS)
+    }
+
+    /// As [`Ledger::reap`], as far as the pool's own count of members can be believed: for who looks
+    /// often.
+    pub(crate) fn reap_quickly(&self) -> Reaped {
+        self.reap_among(self.members_used())
+    }
+
+    fn reap_among(&self, members: usize) -> Reaped {
         self.word(at::LAST_REAP).store(clock::monotonic_ns(), Ordering::Relaxed);
-        let dead: Vec<Dead> = (0..self.members_used())
+        let dead: Vec<Dead> = (0..members)
             .map(|member| (member, self.member_word(member)))
             .filter(|(member, word)| word.is_live() && !self.is_alive(*member))
             .collect();
@@ -89,7 +99,7 @@ impl Ledger {
     pub(crate) fn reap_paced(&self) {
         let last = self.word(at::LAST_REAP).load(Ordering::Relaxed);
         if clock::monotonic_ns().wrapping_sub(last) >= PACE.as_nanos() as u64 {
-            self.reap();
+            self.reap_quickly();
         }
     }
 

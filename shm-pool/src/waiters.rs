@@ -22,6 +22,8 @@ mod field {
     pub(super) const COUNT: usize = 1;
     /// The waiter of this cell, if it was passed because it did not take what it could have.
     pub(super) const PASSED: usize = 2;
+    /// How often the waiter of this cell has looked: it does so every 50 ms, unless it is stopped.
+    pub(super) const SEEN: usize = 3;
 }
 
 /// What is in a cell.
@@ -137,8 +139,14 @@ impl<'a> Waiters<'a> {
         self.cells[cell * CELL + field::PASSED].store(waiter.0, Ordering::Relaxed);
     }
 
+    /// How often the waiter of a cell has looked.
+    pub(crate) fn seen(&self, cell: usize) -> u64 {
+        self.cells[cell * CELL + field::SEEN].load(Ordering::Relaxed)
+    }
+
     /// Shows up again.
     pub(crate) fn show_up(&self, cell: usize) {
+        self.cells[cell * CELL + field::SEEN].fetch_add(1, Ordering::Relaxed);
         let passed = &self.cells[cell * CELL + field::PASSED];
         if passed.load(Ordering::Relaxed) != 0 {
             // SYNC: line. `before_looking` has the fence.

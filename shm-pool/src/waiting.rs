@@ -61,7 +61,7 @@ impl Ledger {
             return Ok(outcome);
         }
         // Nobody called: whoever should have may be dead, or stopped, or gone with the pool.
-        self.reap();
+        self.reap_quickly();
         self.look_for_name();
         attempt()
     }

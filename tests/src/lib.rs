@@ -29,6 +29,7 @@ mod failure;
 mod leftovers;
 mod payload;
 mod peer;
+pub mod pool;
 pub mod rounds;
 mod scene;
 mod watchdog;

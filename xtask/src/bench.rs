@@ -38,8 +38,9 @@ pub fn suites(suite: Suite) -> Vec<&'static str> {
     match suite {
         Suite::Copy => vec!["copy"],
         Suite::Stream => vec!["stream"],
+        Suite::Pool => vec!["pool"],
         Suite::Py => vec![PY],
-        Suite::All => vec!["copy", "stream", PY],
+        Suite::All => vec!["copy", "stream", "pool", PY],
     }
 }
 

@@ -1,4 +1,5 @@
-//! `cargo xtask crash`: processes are killed at every fault point, again and again.
+//! `cargo xtask crash`: processes are killed at every fault point, again and again; in one half of the
+//! rounds those of streams, in the other those of pools, queues and stores.
 
 use std::process::{Command, ExitCode};
 
@@ -71,8 +72,8 @@ mod tests {
     fn rounds_are_read_from_the_last_line_that_counts_them() {
         let lines = [
             "seed: 7",
-            "round 1/30 writer killed (64 B frames) ok",
-            "round 30/30 writer killed (64 B frames) ok",
+            "round 1/30 writer-at-point (64 B) ok",
+            "round 30/30 pool-owner (2048 B) ok",
             "rounds: 30, failures: 0, torn: 0",
         ]
         .map(str::to_owned);

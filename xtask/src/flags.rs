@@ -28,7 +28,7 @@ pub enum Task {
     Py(PyArgs),
     /// Run the tests of the package that a binding replaces against that binding
     Parity(ParityArgs),
-    /// Run every loom model of shm-core
+    /// Run every loom model of shm-core and shm-pool
     Loom(LoomArgs),
     /// Kill processes at every fault point, again and again
     Crash(CrashArgs),
@@ -80,7 +80,7 @@ pub struct LoomArgs {
 #[derive(Debug, Args)]
 pub struct CrashArgs {
     /// How many rounds to run
-    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
     pub rounds: u64,
 }
 
@@ -102,6 +102,8 @@ pub enum Suite {
     Copy,
     /// Publishing and reading a stream, between processes
     Stream,
+    /// Lending, acknowledging and recycling the memory of a pool, between processes
+    Pool,
     /// The Python package, beside the one it replaces
     Py,
     /// Every suite

@@ -1,4 +1,4 @@
-//! `cargo xtask loom`: every loom model of shm-core.
+//! `cargo xtask loom`: every loom model of the crates that have lock-free protocols.
 
 use std::process::{Command, ExitCode};
 
@@ -7,6 +7,9 @@ use anyhow::{Result, bail};
 use crate::flags::LoomArgs;
 use crate::test_run::{self, TestRun};
 use crate::workspace::Workspace;
+
+/// The crates that have models. Each of them has to run some.
+const CRATES: [&str; 2] = ["shm-core", "shm-pool"];
 
 /// Runs the models and says how many there were.
 pub fn task(workspace: &Workspace, args: &LoomArgs) -> Result<ExitCode> {
@@ -18,16 +21,36 @@ pub fn task(workspace: &Workspace, args: &LoomArgs) -> Result<ExitCode> {
             run.counts.ran()
         );
     }
-    if run.counts.ran() == 0 {
-        bail!("no loom model ran; their tests must be named `loom_...` and lie behind cfg(loom)");
-    }
-    println!("loom: {} models hold", run.counts.passed);
+    println!("loom: {} models hold in {}", run.counts.passed, CRATES.join(" and "));
     Ok(ExitCode::SUCCESS)
 }
 
-/// The command that runs the models. It has a target folder of its own, because `--cfg loom`
-/// reaches every crate and would make each ordinary build start over.
-pub fn command(workspace: &Workspace, args: &LoomArgs) -> Command {
+/// Runs the models of each crate, up to the first that fails.
+pub fn run(workspace: &Workspace, args: &LoomArgs) -> Result<TestRun> {
+    let mut run = each(workspace, args, CRATES[0])?;
+    for name in &CRATES[1..] {
+        if run.status.success() {
+            run = run.and(each(workspace, args, name)?);
+        }
+    }
+    Ok(run)
+}
+
+fn each(workspace: &Workspace, args: &LoomArgs, name: &str) -> Result<TestRun> {
+    workspace.package(name)?;
+    let run = test_run::run(&mut command(workspace, args, name))?;
+    if run.status.success() && run.counts.ran() == 0 {
+        bail!(
+            "no loom model of {name} ran; their tests must be named `loom_...` and lie behind \
+             cfg(loom)"
+        );
+    }
+    Ok(run)
+}
+
+/// The command that runs the models of a crate. It has a target folder of its own, because
+/// `--cfg loom` reaches every crate and would make each ordinary build start over.
+fn command(workspace: &Workspace, args: &LoomArgs, name: &str) -> Command {
     let mut flags = std::env::var("RUSTFLAGS").unwrap_or_default();
     if !flags.is_empty() {
         flags.push(' ');
@@ -35,17 +58,11 @@ pub fn command(workspace: &Workspace, args: &LoomArgs) -> Command {
     flags.push_str("--cfg loom");
     let mut command = workspace.cargo();
     command
-        .args(["test", "--package", "shm-core", "--release", "--lib"])
+        .args(["test", "--package", name, "--release", "--lib"])
         .arg("--target-dir")
         .arg(workspace.target_dir().join("loom"))
         .arg("loom_")
         .env("RUSTFLAGS", flags)
         .env("LOOM_MAX_PREEMPTIONS", args.max_preemptions.to_string());
     command
-}
-
-/// Runs the models.
-pub fn run(workspace: &Workspace, args: &LoomArgs) -> Result<TestRun> {
-    workspace.package("shm-core")?;
-    test_run::run(&mut command(workspace, args))
 }

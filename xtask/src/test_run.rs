@@ -55,6 +55,15 @@ pub struct TestRun {
     pub status: ExitStatus,
 }
 
+impl TestRun {
+    /// Both runs as one, which ended as the later one did.
+    pub fn and(self, later: Self) -> Self {
+        let mut counts = self.counts;
+        counts += later.counts;
+        Self { counts, programs: self.programs + later.programs, status: later.status }
+    }
+}
+
 /// Runs a `cargo test` command to its end.
 pub fn run(command: &mut Command) -> Result<TestRun> {
     let finished = process::watch_all(command)?;

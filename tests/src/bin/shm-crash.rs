@@ -1,17 +1,18 @@
 //! Kills processes for as many rounds as asked for, and says whether anything broke.
 
 use clap::Parser;
-use shm_tests::rounds::{Plan, run};
+use shm_tests::rounds::{Outcome, Plan, run, run_pools};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-/// Kills writers, readers and waiters at named points and at random instants, round by round, and
-/// checks after each that no frame is torn, none is lost, and the next writer goes on.
+/// Kills writers, readers and waiters of streams, then producers, consumers and owners of pools, at
+/// named points and at random instants, round by round, and checks after each that nothing is torn,
+/// lost or leaked, and that everybody else goes on. Half of the rounds are played on streams.
 #[derive(Debug, Parser)]
 #[command(name = "shm-crash")]
 struct Arguments {
     /// How many rounds to play.
-    #[arg(long, default_value_t = 200)]
+    #[arg(long, default_value_t = 1000)]
     rounds: u64,
     /// Repeats the choices of an earlier run; the instants themselves stay random.
     #[arg(long)]
@@ -26,15 +27,24 @@ fn main() -> ExitCode {
     let Arguments { rounds, seed } = Arguments::parse();
     let seed = seed.unwrap_or_else(|| fastrand::u64(..));
     println!("seed: {seed}");
+    let (streams, pools) = (rounds.div_ceil(2), rounds / 2);
     let mut told: Option<Instant> = None;
-    let summary = run(Plan { rounds, seed }, |outcome| {
-        let (round, scenario, bytes) = (outcome.round, outcome.scenario, outcome.frame_len);
+    let mut tell = |before: u64, outcome: &Outcome<'_>| {
+        let (round, scenario, bytes) = (before + outcome.round, outcome.scenario, outcome.len);
         if let Some(failure) = outcome.failure {
-            println!("round {round}/{rounds} {scenario} ({bytes} B frames) FAILED: {failure}");
+            println!("round {round}/{rounds} {scenario} ({bytes} B) FAILED: {failure}");
         } else if told.is_none_or(|at| at.elapsed() >= Duration::from_secs(1)) || round == rounds {
-            println!("round {round}/{rounds} {scenario} ({bytes} B frames) ok");
+            println!("round {round}/{rounds} {scenario} ({bytes} B) ok");
             told = Some(Instant::now());
         }
+    };
+    let summary = run(Plan { rounds: streams, seed }, |outcome| tell(0, outcome));
+    let summary = summary.and_then(|mut summary| {
+        if pools > 0 {
+            let plan = Plan { rounds: pools, seed };
+            summary.add(run_pools(plan, |outcome| tell(streams, outcome))?);
+        }
+        Ok(summary)
     });
     let summary = match summary {
         Ok(summary) => summary,

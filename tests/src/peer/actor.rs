@@ -1,6 +1,7 @@
 //! What a peer holds and does.
 
 use crate::payload::{Payload, Torn, tag, verify};
+use crate::pool::PoolActor;
 use core::fmt::{Debug, Display};
 use shm_core::fault::{self, Action};
 use shm_core::{FrameTag, ReadError, Reader, Stream, StreamConfig, Writer};
@@ -52,6 +53,7 @@ pub(super) struct Actor {
     writer: Option<Writer>,
     reader: Option<Reader>,
     stream: Option<Stream>,
+    pool: PoolActor,
 }
 
 type Step = Result<Reply, Reply>;
@@ -235,8 +237,24 @@ impl Actor {
             "stop" => Action::Stop,
             other => return Reply::wrong(format!("no action '{other}'")),
         };
-        fault::arm(point, action, nth);
+        match shm_pool::fault::POINTS.contains(&point) {
+            true => fault::arm_in(shm_pool::fault::POINTS, point, action, nth),
+            false => fault::arm(point, action, nth),
+        }
         Reply::ok("")
+    }
+
+    pub(super) fn pool(
+        &mut self,
+        words: &[&str],
+        begun: &dyn Fn(),
+        stop: &dyn Fn() -> bool,
+    ) -> Reply {
+        match crate::pool::act(&mut self.pool, words, begun, stop) {
+            Ok(text) => Reply::Ok(text),
+            Err(refusal) if refusal.kind == "Torn" => Reply::Torn(refusal.text),
+            Err(refusal) => Reply::Error { kind: refusal.kind, text: refusal.text },
+        }
     }
 
     /// The child says nothing and goes on serving. The parent says who it is, waits for its end

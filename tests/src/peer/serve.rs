@@ -2,6 +2,7 @@
 
 use super::actor::{Actor, Following, Reply};
 use super::lines::Lines;
+use std::cell::Cell;
 
 /// Serves commands from standard input until it ends. One line in, one line out: `ok ...`,
 /// `error Kind message`, or `torn what`.
@@ -26,6 +27,7 @@ use super::lines::Lines;
 /// | `fork`                       | the child goes on serving; the parent when it has ended       |
 /// | `unshare WHAT...`, `mount-proc` | new namespaces: `user`, `mount`, `pid`                     |
 /// | `gc PREFIX`, `unlink NAME`, `exit` | as they say                                             |
+/// | `pool ...`                   | what the peer does with a pool: see `pool/commands.rs`        |
 pub fn serve() {
     let mut lines = Lines::default();
     let mut actor = Actor::default();
@@ -72,6 +74,18 @@ fn act(actor: &mut Actor, lines: &mut Lines, words: &[&str]) -> Reply {
         ["unshare", ref what @ ..] => actor.unshare(what),
         ["mount-proc"] => actor.mount_proc(),
         ["gc", prefix] => actor.gc(prefix),
+        ["pool", ref words @ ..] => {
+            let (mut begun, stop) = (Cell::new(false), || lines.is_waiting());
+            let told = || {
+                begun.set(true);
+                say("ok started");
+            };
+            let reply = actor.pool(words, &told, &stop);
+            if *begun.get_mut() {
+                lines.next();
+            }
+            reply
+        }
         ["unlink", name] => Reply::from_result(shm_core::unlink(name).map(|()| String::new())),
         ["exit"] => {
             *actor = Actor::default();

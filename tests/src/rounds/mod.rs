@@ -5,13 +5,16 @@
 //! reader that verifies every frame it gets. After each round the newest frame is readable, the lock
 //! is free, the next writer's frame has the next count and is read back whole.
 
+mod pools;
 mod scenario;
 mod stage;
 
+pub use pools::{PoolScenario, Role, role_at, run as run_pools};
 pub use scenario::Scenario;
 
 use crate::failure::Failure;
 use crate::scene::Scene;
+use core::fmt::Display;
 use stage::Stage;
 use std::time::Duration;
 
@@ -28,14 +31,13 @@ pub struct Plan {
 }
 
 /// How one round went.
-#[derive(Debug)]
 pub struct Outcome<'a> {
     /// Its number, from 1.
     pub round: u64,
     /// What was played.
-    pub scenario: Scenario,
-    /// Bytes of a frame.
-    pub frame_len: usize,
+    pub scenario: &'a dyn Display,
+    /// Bytes of a frame, or the most that the pool lends.
+    pub len: usize,
     /// What went wrong.
     pub failure: Option<&'a Failure>,
 }
@@ -51,9 +53,9 @@ pub struct Summary {
     pub torn: u64,
     /// Processes that were killed.
     pub killed: u64,
-    /// Frames that surviving readers read and verified.
+    /// Frames and publications that survivors read and verified.
     pub verified: u64,
-    /// Frames that were published in all.
+    /// Frames that were published, and slots that were granted, in all.
     pub published: u64,
     /// What was left in shared memory at the end.
     pub leftovers: u64,
@@ -66,6 +68,17 @@ impl Summary {
             && self.torn + self.leftovers == 0
             && self.killed >= self.rounds
             && self.verified > 0
+    }
+
+    /// Adds what other rounds came to.
+    pub fn add(&mut self, other: Summary) {
+        self.rounds += other.rounds;
+        self.failures.extend(other.failures);
+        self.torn += other.torn;
+        self.killed += other.killed;
+        self.verified += other.verified;
+        self.published += other.published;
+        self.leftovers += other.leftovers;
     }
 
     fn note(&mut self, place: &str, failure: &Failure) {
@@ -98,8 +111,8 @@ pub fn run(plan: Plan, mut tell: impl FnMut(&Outcome<'_>)) -> Result<Summary, Fa
             Ok(killed) => summary.killed += killed,
             Err(failure) => summary.note(&format!("round {round} ({scenario})"), failure),
         }
-        let (frame_len, failure) = (stage.frame_len(), outcome.as_ref().err());
-        tell(&Outcome { round, scenario, frame_len, failure });
+        let (len, failure) = (stage.frame_len(), outcome.as_ref().err());
+        tell(&Outcome { round, scenario: &scenario, len, failure });
     }
     for stage in stages {
         summary.published += stage.count();
