@@ -88,6 +88,18 @@ impl Ledger {
 
     #[inline]
     fn grab_slot(&self, owner: u16, thoroughly: bool) -> Option<Grant> {
+        if let Some(slot) = self.habit.guess().filter(|_| !thoroughly) {
+            if let Claim::Taken(generation) = self.slot(slot).claim(owner) {
+                self.habit.right();
+                self.habit.lent(slot);
+                return Some(self.claimed(slot, generation, owner));
+            }
+            self.habit.wrong();
+        }
+        self.grab_hinted(owner, thoroughly)
+    }
+
+    fn grab_hinted(&self, owner: u16, thoroughly: bool) -> Option<Grant> {
         let hints = self.hints();
         // Hints of slots that are not free vanish by being taken, so this ends.
         for _ in 0..=self.layout.slots {
@@ -98,17 +110,22 @@ impl Ledger {
             fault::hit("lend.hinted");
             match self.slot(slot).claim(owner) {
                 Claim::Taken(generation) => {
-                    let record = self.record(slot);
-                    record[record::NEXT].store(0, Ordering::Relaxed);
+                    self.habit.lent(slot);
                     self.note_high_water(at::HIGH_WATER, slot as u64 + 1);
-                    fault::hit("lend.claimed");
-                    return Some(Grant { slot, generation, owner, run: (0, 0) });
+                    return Some(self.claimed(slot, generation, owner));
                 }
                 Claim::NotFree => {}
                 Claim::Exhausted => self.count(at::QUARANTINED, 1),
             }
         }
         None
+    }
+
+    #[inline]
+    fn claimed(&self, slot: usize, generation: u64, owner: u16) -> Grant {
+        self.record(slot)[record::NEXT].store(0, Ordering::Relaxed);
+        fault::hit("lend.claimed");
+        Grant { slot, generation, owner, run: (0, 0) }
     }
 
     fn grab_chunk(

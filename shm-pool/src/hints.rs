@@ -12,7 +12,7 @@
 //! [`Hints::put_back`]. So taking and giving back are a few atomic operations, whatever the size of
 //! the pool, and nobody can be handed a slot twice because of them. Upholds invariants 1 and 2.
 
-use crate::sync::{AtomicU64, Mutation, Ordering, mutated};
+use crate::sync::{AtomicU64, Mutation, Ordering, fence_after_exchange, mutated};
 
 /// Bits of a word that are used; models do with two.
 const BITS: usize = if cfg!(loom) { 2 } else { 64 };
@@ -120,10 +120,18 @@ impl Hints<'_> {
         None
     }
 
-    /// Gives a free slot back. Doing it twice does no harm.
+    /// Gives a free slot back, right after the exchange that made it free. Doing it twice does no harm.
     #[inline]
     pub(crate) fn put(&self, slot: usize) {
-        self.clear_upwards(0, slot);
+        if !mutated(Mutation::PutUnfenced) {
+            // SYNC: hints. Pairs with the fence of `take_bit`: whoever takes the hint after this look
+            // sees the slot free.
+            fence_after_exchange();
+        }
+        // Who lends the same slot again and again has not taken its hint: nothing to write then.
+        if self.word(0, slot / BITS).load(Ordering::Acquire) & 1 << (slot % BITS) != 0 {
+            self.clear_upwards(0, slot);
+        }
     }
 
     /// Says that there is something free below bit `below` of a level, on all levels above that say
@@ -164,6 +172,10 @@ impl Hints<'_> {
         let before = self.word(0, word).fetch_or(1 << bit, Ordering::AcqRel);
         if before | 1 << bit | self.shape.beyond(0, word) == u64::MAX {
             self.mark_full(0, word);
+        }
+        if !mutated(Mutation::PutUnfenced) {
+            // SYNC: hints. See `put`.
+            fence_after_exchange();
         }
         before & 1 << bit == 0
     }

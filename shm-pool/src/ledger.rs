@@ -4,6 +4,7 @@
 //! ledger owns its mapping) and 11 (the one place that turns the mapping into references).
 
 use crate::arena::{Arena, Recent};
+use crate::habit::Habit;
 use crate::hints::Hints;
 use crate::layout::{Layout, QUEUES, RECENT, at};
 use crate::member::Membership;
@@ -36,6 +37,7 @@ pub(crate) mod record {
 pub(crate) struct Ledger {
     // The mapping below outlives everything that points into it: declared last.
     pub(crate) membership: Membership,
+    pub(crate) habit: Habit,
     words: NonNull<[AtomicU64]>,
     pub(crate) layout: Layout,
     nameless: AtomicBool,
@@ -54,7 +56,7 @@ impl Ledger {
         let words = unsafe { segment.control(0, layout.control_len / 8) };
         let words = NonNull::from(words);
         let (membership, nameless) = (Membership::default(), AtomicBool::new(false));
-        Ledger { membership, words, layout, nameless, segment }
+        Ledger { membership, habit: Habit::default(), words, layout, nameless, segment }
     }
 
     #[inline]

@@ -97,6 +97,8 @@ mod fault;
 mod fsck;
 #[cfg(not(loom))]
 mod grant;
+#[cfg(not(loom))]
+mod habit;
 mod hints;
 #[cfg(not(loom))]
 mod layout;

@@ -51,6 +51,8 @@ pub(crate) enum Mutation {
     FullUnchecked,
     /// Take such a mark back on one level, whatever was made of it above.
     UnmarkOnce,
+    /// Look at the hint of a slot that was freed, or at the slot whose hint was taken, without a fence.
+    PutUnfenced,
     /// Clear granules without comparing whose they are.
     ClearBlindly,
     /// Wait without the fence between arming and looking.

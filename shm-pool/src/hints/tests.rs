@@ -140,8 +140,39 @@ fn loom_a_repaired_slot_is_found() {
     assert_eq!(violates(None, || repairing(5, 3, 4)), None, "three levels, all taken");
 }
 
+/// Somebody lends a slot whose hint is there to be taken, and frees it, while another takes the hint and
+/// finds the slot free or not.
+fn guessing() {
+    const FREE: u64 = 0;
+    const LENT: u64 = 1;
+    let model = Model::new(1, 1);
+    // In place of the state word.
+    let claim = |model: &Model| {
+        let state = &model.owners[0];
+        state.compare_exchange(FREE, LENT, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    };
+    check(claim(&model), "it is free at first");
+    let other = aside(&model, move |model| {
+        if model.hints().take().is_some() && model.owners[0].load(Ordering::Relaxed) == FREE {
+            let _ = claim(model);
+        }
+    });
+    let state = &model.owners[0];
+    let _ = state.compare_exchange(LENT, FREE, Ordering::AcqRel, Ordering::Relaxed);
+    model.hints().put(0);
+    other.join().unwrap();
+    let is_free = model.owners[0].load(Ordering::Relaxed) == FREE;
+    check(!is_free || model.hints().take().is_some(), "what is free is found");
+}
+
+#[test]
+fn loom_a_guess_hides_nothing() {
+    assert_eq!(violates(None, guessing), None);
+}
+
 #[test]
 fn loom_mutations_of_the_hints_fail() {
+    assert!(violates(Some(Mutation::PutUnfenced), guessing).is_some(), "a look without a fence");
     let mutation = Some(Mutation::FullUnchecked);
     assert!(violates(mutation, || filling_and_freeing(3, 2, 1)).is_some(), "two levels");
     assert!(violates(mutation, || filling_and_freeing(5, 3, 3)).is_some(), "three levels");
