@@ -104,8 +104,8 @@ impl<S: Storage> Pool<S> {
             if self.is_retired() {
                 return Err(LendError::Retired { name: self.name().to_owned() });
             }
-            if policy == Policy::DropOldestUnread && !self.ledger().has_room(line.largest()) {
-                self.ledger().drop_oldest_unread();
+            if policy == Policy::DropOldestUnread {
+                self.ledger().make_room(&line.waiting);
             }
             if deadline.has_passed() {
                 let missing = bytes[line.held.len().min(bytes.len() - 1)];

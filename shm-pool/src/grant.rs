@@ -8,6 +8,7 @@ use crate::fault;
 use crate::layout::{Kind, at};
 use crate::ledger::{Ledger, record};
 use crate::line::{Place, RECHECK, Watched};
+use crate::policy::Policy;
 use crate::slot::Claim;
 use crate::sync::Ordering;
 use crate::word::{SlotState, StateWord};
@@ -61,6 +62,29 @@ impl Ledger {
             return self.try_grant_past_the_line(need, owner);
         }
         self.grab(need, owner, 0..0, false)
+    }
+
+    /// A slot without waiting, after the dead have given back what they had, and with `policy` after
+    /// what nobody reads was taken back.
+    #[cold]
+    pub(crate) fn grant_now(&self, need: usize, owner: u16, policy: Policy) -> Option<Grant> {
+        self.reap_paced();
+        loop {
+            if let Some(grant) = self.try_grant(need, owner) {
+                return Some(grant);
+            }
+            // Where there is room for it others are in front, and dropping more would not help.
+            let helps = policy == Policy::DropOldestUnread && !self.has_room(need);
+            if !helps || !self.drop_oldest_unread() {
+                return None;
+            }
+        }
+    }
+
+    /// Takes back what nobody reads for one who waits, if there is no room yet. Those in front get it
+    /// first, and the line moves.
+    pub(crate) fn make_room(&self, waiting: &Waiting) -> bool {
+        !self.has_room(waiting.need) && self.drop_oldest_unread()
     }
 
     #[cold]

@@ -32,6 +32,19 @@ impl<S: Storage> Pool<S> {
         }
     }
 
+    /// As [`Pool::lend`] without waiting, for callers that go on with a [`Request`]: `None` if there is
+    /// nothing now, which counts neither as a wait nor as a refusal.
+    ///
+    /// # Errors
+    /// As for [`Pool::lend`], but for [`LendError::Full`].
+    #[inline]
+    pub fn try_lend(&self, bytes: usize, policy: Policy) -> Result<Option<Slot<S>>, LendError> {
+        let (need, owner) = self.admit(bytes)?;
+        let ledger = &self.core().ledger;
+        let grant = ledger.try_grant(need, owner).or_else(|| ledger.grant_now(need, owner, policy));
+        Ok(grant.map(|grant| Slot::new(self.core(), grant, bytes)))
+    }
+
     /// As [`Pool::lend`], until `cancel` says to stop.
     ///
     /// # Errors
@@ -97,16 +110,7 @@ impl<S: Storage> Pool<S> {
         let begun = Instant::now();
         let (need, owner) = self.admit(bytes)?;
         let ledger = &self.core().ledger;
-        ledger.reap_paced();
-        let mut grant = ledger.try_grant(need, owner);
-        // Where there is room for it others are in front, and dropping more would not help.
-        while policy == Policy::DropOldestUnread && grant.is_none() && !ledger.has_room(need) {
-            if !ledger.drop_oldest_unread() {
-                break;
-            }
-            grant = ledger.try_grant(need, owner);
-        }
-        if let Some(grant) = grant {
+        if let Some(grant) = ledger.grant_now(need, owner, policy) {
             return Ok(Slot::new(self.core(), grant, bytes));
         }
         let deadline = match (policy, wait) {
@@ -123,8 +127,8 @@ impl<S: Storage> Pool<S> {
             if let Some(slot) = request.nap(left)? {
                 return Ok(slot);
             }
-            if policy == Policy::DropOldestUnread && !ledger.has_room(need) {
-                ledger.drop_oldest_unread();
+            if policy == Policy::DropOldestUnread {
+                request.make_room();
             }
             if deadline.has_passed() {
                 return Err(self.timed_out(bytes, need, begun));

@@ -42,6 +42,13 @@ impl<S: Storage> Request<S> {
         Ok(granted.map(|grant| Slot::new(&self.core, grant, self.bytes)))
     }
 
+    /// Takes back the oldest publication that nobody has begun to read, if there is no room for this
+    /// request: what [`Policy::DropOldestUnread`](crate::Policy) does between naps. Those in front get
+    /// it first. True if one was taken back.
+    pub fn make_room(&self) -> bool {
+        self.core.ledger.make_room(&self.waiting)
+    }
+
     /// How long this place has been kept.
     pub fn waited(&self) -> Duration {
         self.since.elapsed()

@@ -26,6 +26,8 @@ const NAMED: usize = 8;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PoolStats {
+    /// True if chunks of any size are lent.
+    pub chunks: bool,
     /// Slots of the pool; of a chunk pool, how many chunks there can be.
     pub slots: usize,
     /// Slots that are nobody's.
@@ -88,10 +90,11 @@ impl PoolStats {
         self.slots - self.free
     }
 
-    /// Which part of the free bytes cannot be lent in one piece, from 0 to 1.
+    /// Which part of the free bytes cannot be lent in one piece, from 0 to 1. Always 0 for slots of one
+    /// size, each of which is as good as another.
     pub fn fragmentation(&self) -> f64 {
         match self.free_bytes {
-            0 => 0.0,
+            free if free == 0 || !self.chunks => 0.0,
             free => 1.0 - self.largest_free as f64 / free as f64,
         }
     }
@@ -231,7 +234,8 @@ impl<S: Storage> Pool<S> {
 impl Ledger {
     pub(crate) fn stats(&self) -> PoolStats {
         let layout = &self.layout;
-        let mut stats = PoolStats { slots: layout.slots, ..PoolStats::default() };
+        let chunks = layout.kind == Kind::Chunks;
+        let mut stats = PoolStats { chunks, slots: layout.slots, ..PoolStats::default() };
         stats.capacity = layout.capacity as u64;
         for slot in 0..layout.slots {
             let state = self.slot(slot).load().state().unwrap_or(SlotState::Quarantined);

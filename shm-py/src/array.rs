@@ -4,12 +4,13 @@
 //! outside the language) and 6 (the array's base object owns the mapping).
 
 use numpy::npyffi::{
-    self, NPY_ARRAY_WRITEABLE, NpyTypes, PY_ARRAY_API, PyArrayObject, get_type_object, npy_intp,
+    self, NPY_ARRAY_F_CONTIGUOUS, NPY_ARRAY_WRITEABLE, NpyTypes, PY_ARRAY_API, PyArrayObject,
+    get_type_object, npy_intp,
 };
 use numpy::{PyArrayDescr, PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods as _};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PySequence;
+use pyo3::types::{PyInt, PySequence};
 use shm_core::copy;
 use std::ffi::{c_int, c_void};
 use std::ptr;
@@ -26,7 +27,7 @@ impl ArrayForm {
     /// A new C-contiguous array whose bytes are not set yet.
     pub(crate) fn empty<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyUntypedArray>> {
         // SAFETY: no data pointer, so NumPy allocates.
-        unsafe { self.build(py, ptr::null_mut(), 0) }
+        unsafe { build(self.descr.bind(py), &self.shape, ptr::null_mut(), 0) }
     }
 
     /// An array over `data`, which `base` keeps in place.
@@ -41,49 +42,9 @@ impl ArrayForm {
         writable: bool,
         base: Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyUntypedArray>> {
-        let flags = if writable { NPY_ARRAY_WRITEABLE } else { 0 };
-        // SAFETY: the caller's promise about `data`.
-        let array = unsafe { self.build(py, data.cast(), flags) }?;
-        // SAFETY: a new array without base; the call takes over one reference to `base`, on failure
-        // too.
-        let failed = unsafe {
-            PY_ARRAY_API.PyArray_SetBaseObject(py, array.as_array_ptr(), base.into_ptr())
-        };
-        if failed != 0 { Err(PyErr::fetch(py)) } else { Ok(array) }
-    }
-
-    /// # Safety
-    /// `data` is null or as for [`ArrayForm::over`], where the caller sets a base at once.
-    unsafe fn build<'py>(
-        &self,
-        py: Python<'py>,
-        data: *mut c_void,
-        flags: c_int,
-    ) -> PyResult<Bound<'py, PyUntypedArray>> {
-        // Dimensions were checked to be at most 16 and their product to fit `isize`.
-        let mut dims = [0 as npy_intp; shm_core::MAX_DIMS];
-        for (to, &dim) in dims.iter_mut().zip(&self.shape) {
-            *to = dim as npy_intp;
-        }
-        // SAFETY: the type object is NumPy's, the call takes over one reference to the dtype, `dims`
-        // holds as many dimensions as are said, and null strides mean C order.
-        let array = unsafe {
-            PY_ARRAY_API.PyArray_NewFromDescr(
-                py,
-                get_type_object(py, NpyTypes::PyArray_Type),
-                self.descr.clone_ref(py).into_bound(py).into_dtype_ptr(),
-                self.shape.len() as c_int,
-                dims.as_mut_ptr(),
-                ptr::null_mut(),
-                data,
-                flags,
-                ptr::null_mut(),
-            )
-        };
-        // SAFETY: a new reference, or null with an exception set.
-        let array = unsafe { Bound::from_owned_ptr_or_err(py, array) }?;
-        // SAFETY: the call above makes arrays.
-        Ok(unsafe { array.cast_into_unchecked() })
+        let descr = self.descr.bind(py);
+        // SAFETY: the caller's promise.
+        unsafe { over(descr, &self.shape, Order::C, data, writable, base) }
     }
 
     /// Checks an array that is to receive a frame.
@@ -135,6 +96,74 @@ impl ArrayForm {
     }
 }
 
+/// In which order the elements of an array lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// The last index varies fastest.
+    C,
+    /// The first index varies fastest.
+    Fortran,
+}
+
+/// An array over `data`, which `base` keeps in place.
+///
+/// # Safety
+/// `data` must be as many bytes as `shape` and `descr` say, valid for as long as `base` lives, and
+/// writable if `writable`; elements of `descr` hold no references. `shape` has at most
+/// [`MAX_DIMS`](shm_core::MAX_DIMS) dimensions, and its bytes fit `isize`.
+pub(crate) unsafe fn over<'py>(
+    descr: &Bound<'py, PyArrayDescr>,
+    shape: &[usize],
+    order: Order,
+    data: *mut u8,
+    writable: bool,
+    base: Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyUntypedArray>> {
+    let py = descr.py();
+    let order = if order == Order::Fortran { NPY_ARRAY_F_CONTIGUOUS } else { 0 };
+    let access = if writable { NPY_ARRAY_WRITEABLE } else { 0 };
+    // SAFETY: the caller's promise about `data`; the base is set at once.
+    let array = unsafe { build(descr, shape, data.cast(), order | access) }?;
+    // SAFETY: a new array without base; the call takes over one reference to `base`, on failure too.
+    let failed =
+        unsafe { PY_ARRAY_API.PyArray_SetBaseObject(py, array.as_array_ptr(), base.into_ptr()) };
+    if failed != 0 { Err(PyErr::fetch(py)) } else { Ok(array) }
+}
+
+/// # Safety
+/// `data` is null or as for [`over`], where the caller sets a base at once; `shape` is as there.
+unsafe fn build<'py>(
+    descr: &Bound<'py, PyArrayDescr>,
+    shape: &[usize],
+    data: *mut c_void,
+    flags: c_int,
+) -> PyResult<Bound<'py, PyUntypedArray>> {
+    let py = descr.py();
+    let mut dims = [0 as npy_intp; shm_core::MAX_DIMS];
+    for (to, &dim) in dims.iter_mut().zip(shape) {
+        *to = dim as npy_intp;
+    }
+    // SAFETY: the type object is NumPy's, the call takes over one reference to the dtype, `dims` holds
+    // as many dimensions as are said, and null strides mean the order that the flags name.
+    let array = unsafe {
+        PY_ARRAY_API.PyArray_NewFromDescr(
+            py,
+            get_type_object(py, NpyTypes::PyArray_Type),
+            descr.clone().into_dtype_ptr(),
+            shape.len() as c_int,
+            dims.as_mut_ptr(),
+            ptr::null_mut(),
+            data,
+            flags,
+            ptr::null_mut(),
+        )
+    };
+    // SAFETY: a new reference, or null with an exception set.
+    let array = unsafe { Bound::from_owned_ptr_or_err(py, array) }?;
+    // SAFETY: the call above makes arrays.
+    Ok(unsafe { array.cast_into_unchecked() })
+}
+
 /// The bytes of a C-contiguous array, to copy from or into. Other threads may write them meanwhile, as
 /// far as Python is concerned, and new ones were never written: so there is no slice of them.
 #[derive(Clone, Copy, Debug)]
@@ -156,6 +185,12 @@ impl Bytes {
 
     pub(crate) fn len(self) -> usize {
         self.len
+    }
+
+    /// Whether they have anything in common with `len` bytes at `start`.
+    pub(crate) fn overlaps(self, start: *const u8, len: usize) -> bool {
+        let (own, other) = (self.start.addr(), start.addr());
+        own < other.saturating_add(len) && other < own.saturating_add(self.len)
     }
 
     /// Copies a frame into them.
@@ -272,10 +307,14 @@ pub(crate) fn shape_argument(shape: &Bound<'_, PyAny>) -> PyResult<Vec<usize>> {
         .ok_or_else(|| PyTypeError::new_err(format!("{expected}, not {}", shape.get_type())))?;
     dims.map(|dim| {
         let dim = dim?;
-        let index =
-            dim.py().import("operator")?.getattr("index")?.call1((&dim,)).map_err(|_| {
-                PyTypeError::new_err(format!("{expected}; it holds {}", dim.get_type()))
-            })?;
+        let index = match dim.is_exact_instance_of::<PyInt>() {
+            true => dim,
+            false => {
+                dim.py().import("operator")?.getattr("index")?.call1((&dim,)).map_err(|_| {
+                    PyTypeError::new_err(format!("{expected}; it holds {}", dim.get_type()))
+                })?
+            }
+        };
         index.extract::<usize>().map_err(|_| {
             PyValueError::new_err(format!(
                 "shape holds {index}; every dimension must be at least 1 and fit this machine"

@@ -254,9 +254,9 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Cells {
 pub(crate) struct Metadata<'py>(std::borrow::Cow<'py, [u8]>);
 
 impl Metadata<'_> {
-    const EMPTY: Metadata<'static> = Metadata(std::borrow::Cow::Borrowed(&[]));
+    pub(crate) const EMPTY: Metadata<'static> = Metadata(std::borrow::Cow::Borrowed(&[]));
 
-    fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.0
     }
 }

@@ -69,6 +69,14 @@ pub(crate) fn to_numpy(py: Python<'_>, dtype: Dtype) -> PyResult<Bound<'_, PyArr
     PyArrayDescr::new(py, module.getattr("bfloat16")?)
 }
 
+/// The same elements in this machine's byte order.
+pub(crate) fn native<'py>(descr: &Bound<'py, PyArrayDescr>) -> PyResult<Bound<'py, PyArrayDescr>> {
+    match descr.is_native_byteorder() {
+        Some(false) => Ok(descr.call_method1("newbyteorder", ("=",))?.cast_into()?),
+        _ => Ok(descr.clone()),
+    }
+}
+
 fn is_bfloat16(descr: &Bound<'_, PyArrayDescr>) -> bool {
     descr.itemsize() == 2 && descr.typeobj().name().is_ok_and(|name| name == "bfloat16")
 }

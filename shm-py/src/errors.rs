@@ -192,7 +192,7 @@ pub(crate) fn listing(error: io::Error) -> PyErr {
 }
 
 /// The message and everything that led to it.
-fn chain(error: &dyn Error) -> String {
+pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -202,7 +202,7 @@ fn chain(error: &dyn Error) -> String {
     text
 }
 
-fn io_source<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
+pub(crate) fn io_source<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
     let mut source = error.source();
     while let Some(cause) = source {
         if let Some(found) = cause.downcast_ref::<io::Error>() {
@@ -214,7 +214,7 @@ fn io_source<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
 }
 
 /// `OSError` with the system's number, so that Python picks the right subclass.
-fn from_io_or(error: &dyn Error, source: Option<&io::Error>) -> PyErr {
+pub(crate) fn from_io_or(error: &dyn Error, source: Option<&io::Error>) -> PyErr {
     match source.and_then(io::Error::raw_os_error) {
         Some(number) => os_error(number, error),
         None => PyOSError::new_err(chain(error)),

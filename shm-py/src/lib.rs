@@ -8,8 +8,12 @@
 //!      │                        │                      ├─ StreamLock one per stream and process
 //!      │                        │                      ├─ Shelf      memory of large arrays
 //!      │                        │                      └─ Notifier   a thread, for event loops
-//!      │                   arrays, views: a base object owns the mapping
-//!   shm-core               segments, seqlock, lock, events
+//!      │                   Pool ─┬─ Slot, Ticket, Consumer, Lease
+//!      │                         ├─ Queue, packed trees
+//!      │                         └─ Wish       what is waited for, in turns of 50 ms
+//!      │                   Store ── Reservation, Retrieved
+//!      │                   arrays, views: a base object owns the mapping, and what is lent with it
+//!   shm-core, shm-pool     segments, seqlock, lock, events; slots, tickets, queues, entries
 //! ```
 //!
 //! From Python, see the package's own documentation. A Rust program that embeds an interpreter makes
@@ -25,12 +29,14 @@
 //! # Ok::<(), PyErr>(())
 //! ```
 //!
-//! | to                                  | Python                                            |
-//! |-------------------------------------|---------------------------------------------------|
-//! | publish                             | `create`, `write`, `write_view`                   |
-//! | read                                | `open`, `read`, `view`, `history`                 |
-//! | wait                                | `read_new`, `read_after`, `await read_new_async`  |
-//! | find, inspect and remove streams    | `list_streams`, `stat`, `unlink`, `gc`, `purge`   |
+//! | to                                   | Python                                            |
+//! |--------------------------------------|---------------------------------------------------|
+//! | publish                              | `create`, `write`, `write_view`                   |
+//! | read                                 | `open`, `read`, `view`, `history`                 |
+//! | wait                                 | `read_new`, `read_after`, `await read_new_async`  |
+//! | find, inspect and remove streams     | `list_streams`, `stat`, `unlink`, `gc`, `purge`   |
+//! | hand over work that must not be lost | `Pool`, `Consumer`, `Ticket`, `Queue`            |
+//! | share arrays under keys              | `Store`                                           |
 //!
 //! # Platforms
 //! CPython 3.9 and later through the stable ABI. Tested on Linux x86-64.
@@ -48,6 +54,7 @@ mod lock;
 mod locking;
 mod module;
 mod notifier;
+mod pool;
 mod publication;
 mod reading;
 mod recycling;

@@ -2,6 +2,7 @@
 
 use crate::errors::{FrameOverwrittenError, InconsistentStreamError, StaleStreamError};
 use crate::handle::SharedMemory;
+use crate::pool;
 use crate::publication::Publication;
 use crate::view::FrameView;
 use crate::write_view::WriteView;
@@ -30,5 +31,6 @@ pub fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(discovery::list_streams, module)?)?;
     module.add_function(wrap_pyfunction!(discovery::stat, module)?)?;
     module.add_function(wrap_pyfunction!(discovery::_purge, module)?)?;
-    module.add_function(wrap_pyfunction!(discovery::gc, module)?)
+    module.add_function(wrap_pyfunction!(discovery::gc, module)?)?;
+    pool::register(module)
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import itertools
 import os
 import re
@@ -34,12 +36,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture
 def shm_name(request: pytest.FixtureRequest) -> Iterator[str]:
-    """A name of this test's own. Streams whose names begin with it are removed afterwards."""
+    """A name of this test's own. Streams, and pools whose owner is dead, are removed afterwards."""
     label = re.sub("[^a-z0-9]+", "-", request.node.name.lower())[:50].strip("-")
     name = f"pytest-{os.getpid()}-{next(_numbers)}-{label}"
     yield name
     for found in shm_py.list_streams(name):
         shm_py.unlink_quiet(found)
+    gc.collect()
+    for file in segment_files(name):
+        with contextlib.suppress(FileNotFoundError, ValueError, shm_py.PoolError):
+            shm_py.remove_pool(file.split(".", 2)[2])
     assert segment_files(name) == []
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import shm_py
 from children import environment
+from conftest import segment_files
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -31,7 +32,17 @@ def stream(
 ): ...
 '''
 )
-CLASSES = ["SharedMemory", "Publication", "FrameView", "WriteView"]
+CLASSES = [
+    "SharedMemory", "Publication", "FrameView", "WriteView", "Pool", "Slot", "Ticket", "Consumer",
+    "Lease", "Recycler", "Queue", "Store", "Reservation", "Retrieved",
+]
+#: Written in Python, where they are their own stubs.
+REPORTS = [
+    "ConsumerInfo", "Fsck", "Overdue", "PoolInfo", "PoolStats", "QueueInfo", "Reaped", "SlotHolder",
+    "SlotReport",
+]
+#: What their names do not say.
+EXCEPTIONS = ["AlreadyOwned", "KeyExists", "KeysMissing", "PoolFull", "StaleTicket"]
 
 
 def _blocks() -> Iterator[Any]:
@@ -65,12 +76,15 @@ def _runs_alone(arguments: list[str], tmp_path: Path) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         raise
+    source = Path(arguments[0]).read_text()
+    pools = [name for name in re.findall(r'"((?:doc|readme)-[\w-]+)"', source) if segment_files(name)]
     left = [name for name in set(shm_py.list_streams()) - before if _is_of(process.pid, name)]
     for name in left:
         shm_py.unlink_quiet(name)
     assert process.returncode == 0, errors
     assert errors == ""
     assert left == [], "it leaves streams behind"
+    assert pools == [], "it leaves pools behind"
 
 
 def _is_of(pid: int, name: str) -> bool:
@@ -121,8 +135,8 @@ def test_the_stub_lists_what_there_is() -> None:
     )
     native = [name for name in listed if not name.startswith("_") or name == "__version__"]
     python = [node.name for node in PYTHON.body if isinstance(node, ast.FunctionDef)]
-    assert sorted(shm_py.__all__) == sorted([*native, *python])
-    assert sorted([*_functions(), *CLASSES]) == sorted(
+    assert sorted(shm_py.__all__) == sorted([*native, *python, *REPORTS])
+    assert sorted([*_functions(), *CLASSES, *REPORTS, *EXCEPTIONS]) == sorted(
         name for name in shm_py.__all__ if not name.endswith("Error") and name != "__version__"
     )
 
@@ -195,6 +209,41 @@ RAISES: dict[str, list[str]] = {
     "SharedMemory.close": ["RuntimeError"],
     "SharedMemory.unlink": ["PermissionError", "StaleStreamError"],
     "FrameView.validate": ["FrameOverwrittenError"],
+    "Pool.create": ["AlreadyOwned", "FileExistsError", "OSError", "ValueError", "TypeError"],
+    "Pool.create_chunks": ["AlreadyOwned", "ValueError"],
+    "Pool.open": ["FileNotFoundError", "ValueError"],
+    "Pool.lend": ["PoolFull", "TimeoutError", "ValueError", "PoolError"],
+    "Pool.lend_async": ["PoolFull", "ValueError"],
+    "Pool.publish": ["TypeError", "ValueError", "PoolFull"],
+    "Pool.consumer": ["PoolError", "ValueError"],
+    "Pool.unlink": ["PermissionError", "PoolError"],
+    "Pool.revoke": ["StaleTicket", "ValueError"],
+    "Pool.recycler": ["OSError"],
+    "Slot.array": ["ValueError", "TypeError", "PoolError"],
+    "Slot.publish": ["PoolError", "ValueError"],
+    "Ticket.from_bytes": ["ValueError"],
+    "Consumer.open": ["FileNotFoundError", "PoolError"],
+    "Consumer.redeem": ["StaleTicket", "ValueError", "PoolError"],
+    "Consumer.unpack": ["StaleTicket", "ValueError", "PoolError"],
+    "Lease.array": ["ValueError", "TypeError", "PoolError"],
+    "Lease.release": ["PoolError"],
+    "Queue.create": ["FileExistsError", "ValueError", "PoolError"],
+    "Queue.open": ["FileNotFoundError"],
+    "Queue.put": ["queue.Full", "StaleTicket", "ValueError", "PoolError"],
+    "Queue.get": ["queue.Empty", "TypeError", "ValueError", "PoolError"],
+    "Queue.get_nowait": ["queue.Empty"],
+    "Store.create": ["AlreadyOwned", "ValueError"],
+    "Store.open": ["FileNotFoundError", "PoolError"],
+    "Store.prepare_store": ["KeyExists", "FileExistsError", "PoolFull", "ValueError", "PoolError"],
+    "Store.prepare_retrieve": ["KeysMissing", "KeyError", "ValueError", "PoolError"],
+    "Store.get": ["KeysMissing"],
+    "Store.put": ["KeyExists", "PoolFull"],
+    "Store.remove": ["PoolError"],
+    "Store.unlink": ["PermissionError"],
+    "Reservation.commit": ["ValueError", "PoolError"],
+    "remove_pool": ["PermissionError", "FileNotFoundError"],
+    "pack": ["TypeError", "ValueError", "PoolFull"],
+    "unpack": ["ValueError"],
 }
 
 
@@ -210,8 +259,9 @@ def _what_is_raised(path: str, seen: set[str]) -> str:
     seen.add(path)
     text = inspect.getdoc(_resolve(path)) or ""
     refers = [part for part in text.split("\n\n") if re.search(r"Raises|[Ee]rrors", part)]
-    for name in re.findall(r"(\w+)\(\)", " ".join(refers)):
-        for other in (f"SharedMemory.{name}", name):
+    for name in re.findall(r"([\w.]+)\(\)", " ".join(refers)):
+        own = path.split(".")[0]
+        for other in (f"{own}.{name}", f"SharedMemory.{name}", name):
             if other in DOCUMENTED and other not in seen:
                 text += "\n" + _what_is_raised(other, seen)
                 break

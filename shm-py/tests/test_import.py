@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import importlib.metadata
+import pickle
 from pathlib import Path
 
 import pytest
 import shm_py
 from children import run
+
+CLASSES = [
+    "SharedMemory", "Publication", "FrameView", "WriteView", "Pool", "Slot", "Ticket", "Consumer",
+    "Lease", "Recycler", "Queue", "Store", "Reservation", "Retrieved", "PoolStats", "SlotReport",
+]
 
 
 def test_an_import_brings_nothing_that_is_not_needed() -> None:
@@ -21,6 +27,7 @@ def test_an_import_brings_nothing_that_is_not_needed() -> None:
         "multiprocessing.shared_memory",
         "ml_dtypes",
         "concurrent.futures",
+        "queue",
         "typing_extensions",
         "pyshmem",
         "subprocess",
@@ -96,9 +103,20 @@ def test_the_exceptions_are_kinds_of_what_callers_catch() -> None:
     for name in ("InconsistentStreamError", "FrameOverwrittenError", "StaleStreamError"):
         error = getattr(shm_py, name)
         assert (error.__module__, error.__name__) == ("shm_py", name)
-    for name in ("SharedMemory", "Publication", "FrameView", "WriteView"):
-        kind = getattr(shm_py, name)
-        assert (kind.__module__, kind.__name__) == ("shm_py", name)
+    assert issubclass(shm_py.PoolError, RuntimeError)
+    for error, kind in [
+        (shm_py.PoolFull, TimeoutError),
+        (shm_py.AlreadyOwned, FileExistsError),
+        (shm_py.KeyExists, FileExistsError),
+        (shm_py.KeysMissing, KeyError),
+        (shm_py.StaleTicket, RuntimeError),
+    ]:
+        assert issubclass(error, kind) and issubclass(error, shm_py.PoolError)
+        again = pickle.loads(pickle.dumps(error("why")))
+        assert type(again) is error and str(again) == "why" and error.__module__ == "shm_py"
+    for name in CLASSES:
+        found = getattr(shm_py, name)
+        assert (found.__module__, found.__name__) == ("shm_py", name)
 
 
 def test_an_import_again_is_the_same_module() -> None:

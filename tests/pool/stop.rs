@@ -142,6 +142,7 @@ fn stopped_at_any_point_it_hangs_nobody() {
     for make in [slots_of_eight, chunk_pool] {
         let pool = make(&scene);
         for &point in shm_pool::fault::POINTS {
+            println!("stopped at {point}");
             let role = shm_tests::rounds::role_at(point);
             let command = match role {
                 Some(shm_tests::rounds::Role::Producer) => "pool produce mixed",

@@ -12,16 +12,35 @@ one. A process may be killed at any moment: nobody else hangs, and no complete f
     display = shm_py.open("camera")          # in any other process
     image = display.read()                   # the newest frame, at once
     image = display.read_new(timeout=1.0)    # the next one
+
+Work that must not be lost goes through a Pool: what is published stays until its consumers are done with
+it. Arrays that several processes look up by key are in a Store.
 """
 
 from ._locking import locked_many
 from ._native import (
+    AlreadyOwned,
+    Consumer,
     FrameOverwrittenError,
     FrameView,
     InconsistentStreamError,
+    KeyExists,
+    KeysMissing,
+    Lease,
+    Pool,
+    PoolError,
+    PoolFull,
     Publication,
+    Queue,
+    Recycler,
+    Reservation,
+    Retrieved,
     SharedMemory,
+    Slot,
     StaleStreamError,
+    StaleTicket,
+    Store,
+    Ticket,
     WriteView,
     __version__,
     create,
@@ -29,20 +48,59 @@ from ._native import (
     gpu_available,
     list_streams,
     open,
+    pack,
+    remove_pool,
     stat,
     unlink,
     unlink_quiet,
+    unpack,
 )
 from ._purging import purge
+from ._reports import (
+    ConsumerInfo,
+    Fsck,
+    Overdue,
+    PoolInfo,
+    PoolStats,
+    QueueInfo,
+    Reaped,
+    SlotHolder,
+    SlotReport,
+)
 from ._scoped import stream
 
 __all__ = [
+    "AlreadyOwned",
+    "Consumer",
+    "ConsumerInfo",
     "FrameOverwrittenError",
     "FrameView",
+    "Fsck",
     "InconsistentStreamError",
+    "KeyExists",
+    "KeysMissing",
+    "Lease",
+    "Overdue",
+    "Pool",
+    "PoolError",
+    "PoolFull",
+    "PoolInfo",
+    "PoolStats",
     "Publication",
+    "Queue",
+    "QueueInfo",
+    "Reaped",
+    "Recycler",
+    "Reservation",
+    "Retrieved",
     "SharedMemory",
+    "Slot",
+    "SlotHolder",
+    "SlotReport",
     "StaleStreamError",
+    "StaleTicket",
+    "Store",
+    "Ticket",
     "WriteView",
     "__version__",
     "create",
@@ -51,9 +109,12 @@ __all__ = [
     "list_streams",
     "locked_many",
     "open",
+    "pack",
     "purge",
+    "remove_pool",
     "stat",
     "stream",
     "unlink",
     "unlink_quiet",
+    "unpack",
 ]

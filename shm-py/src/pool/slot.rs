@@ -1,0 +1,275 @@
+//! A slot in its producer's hands.
+//!
+//! Upholds invariants 6 (arrays over it own the mapping, and keep it lent while nobody said otherwise)
+//! and 7 (what is not published is given back).
+
+use crate::array;
+use crate::pool::arguments;
+use crate::pool::audience;
+use crate::pool::errors;
+use crate::pool::memory::{self, Form, Place};
+use crate::pool::ticket::Ticket;
+use numpy::PyUntypedArray;
+use parking_lot::Mutex;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::{PyWeakrefMethods, PyWeakrefReference};
+use shm_core::fork_generation;
+use shm_pool::Audience;
+use std::sync::Arc;
+
+/// A slot that was lent by Pool.lend(): fill it through array() or buffer, then publish() it. Leaving
+/// a `with` block, or dropping it and everything made from it, gives it back unread.
+///
+/// Its bytes are those of an earlier use, or zero.
+#[pyclass(frozen, weakref, module = "shm_py")]
+pub(crate) struct Slot {
+    lent: Arc<Lent>,
+    views: Mutex<Views>,
+}
+
+/// The slot, shared by the handle and the arrays over it.
+#[derive(Debug)]
+pub(crate) struct Lent {
+    state: Mutex<State>,
+    /// Owns the mapping after the slot is gone.
+    pool: shm_pool::Pool,
+    place: Place,
+    index: usize,
+    generation: u64,
+    capacity: usize,
+    born: u64,
+}
+
+/// `Lent` ends in one of the others, once.
+#[derive(Debug)]
+enum State {
+    Lent(shm_pool::Slot),
+    Published,
+    Aborted,
+}
+
+/// What the handle has given out.
+#[derive(Default)]
+struct Views {
+    arrays: Vec<Py<PyWeakrefReference>>,
+    buffer: Option<Py<PyAny>>,
+}
+
+/// What an array over a slot has as its base.
+#[pyclass(frozen, module = "shm_py._native")]
+struct SlotMemory {
+    #[expect(dead_code, reason = "owns the mapping, and keeps the slot lent")]
+    lent: Arc<Lent>,
+}
+
+impl Slot {
+    #[inline]
+    pub(crate) fn new(pool: shm_pool::Pool, mut slot: shm_pool::Slot) -> Slot {
+        let place = Place { start: slot.as_mut_ptr(), len: slot.byte_len(), writable: true };
+        let lent = Lent {
+            index: slot.index(),
+            generation: slot.generation(),
+            capacity: slot.capacity(),
+            state: Mutex::new(State::Lent(slot)),
+            pool,
+            place,
+            born: fork_generation(),
+        };
+        Slot { lent: Arc::new(lent), views: Mutex::default() }
+    }
+
+    /// An array over the slot as it is being filled, from byte `offset` on.
+    pub(crate) fn view<'py>(
+        &self,
+        py: Python<'py>,
+        form: &Form<'py>,
+        offset: usize,
+    ) -> PyResult<Bound<'py, PyUntypedArray>> {
+        self.lent.check(py)?;
+        let base = Bound::new(py, SlotMemory { lent: self.lent.clone() })?.into_any();
+        // SAFETY: the place is a slot of the pool's mapping, opened for writing, which `base` owns.
+        unsafe { form.over(self.lent.place, offset, base) }
+    }
+
+    /// Where the slot lies, for as long as it is lent.
+    pub(crate) fn place(&self, py: Python<'_>) -> PyResult<Place> {
+        self.lent.check(py).map(|()| self.lent.place)
+    }
+
+    pub(crate) fn share(&self, py: Python<'_>, audience: Audience) -> PyResult<Ticket> {
+        self.lent.check(py)?;
+        let slot = self.lent.end(State::Published).ok_or_else(|| self.lent.over())?;
+        // Before anybody can read it.
+        self.freeze(py);
+        let ticket = slot.publish(audience);
+        ticket.map(Ticket).map_err(|error| {
+            *self.lent.state.lock() = State::Aborted;
+            errors::publish(py, error)
+        })
+    }
+
+    /// What was given out must not change the slot any more.
+    fn freeze(&self, py: Python<'_>) {
+        let Views { arrays, buffer } = core::mem::take(&mut *self.views.lock());
+        for array in arrays {
+            let array = array.bind(py).upgrade();
+            if let Some(array) = array.as_ref().and_then(|array| array.cast().ok()) {
+                array::make_read_only(array);
+            }
+        }
+        if let Some(buffer) = buffer {
+            // Something else looks through it; that is the caller's, who was told.
+            let _ = buffer.call_method0(py, "release");
+        }
+    }
+}
+
+impl Lent {
+    fn end(&self, how: State) -> Option<shm_pool::Slot> {
+        let mut state = self.state.lock();
+        match core::mem::replace(&mut *state, how) {
+            State::Lent(slot) => Some(slot),
+            ended => {
+                *state = ended;
+                None
+            }
+        }
+    }
+
+    fn check(&self, py: Python<'_>) -> PyResult<()> {
+        if self.born != fork_generation() {
+            let what = format!("slot {}", self.index);
+            return Err(errors::forked(py, &what, self.pool.name(), "lend one here"));
+        }
+        let is_lent = matches!(&*self.state.lock(), State::Lent(_));
+        if is_lent { Ok(()) } else { Err(self.over()) }
+    }
+
+    fn over(&self) -> PyErr {
+        PyValueError::new_err(format!("slot {} was {}; lend another one", self.index, self.state()))
+    }
+
+    fn state(&self) -> &'static str {
+        match &*self.state.lock() {
+            State::Lent(_) => "lent",
+            State::Published => "published",
+            State::Aborted => "given back",
+        }
+    }
+}
+
+#[pymethods]
+impl Slot {
+    /// A writable numpy array over the slot, without a copy, from byte `offset` on. There may be
+    /// several. `order` is 'C' or 'F'.
+    ///
+    /// It becomes read-only when the slot is published or given back. Arrays derived from it (slices,
+    /// reshapes) do not, and can then change what others read: drop them. No array ever faults.
+    ///
+    /// Raises ValueError if the slot is too small, was published or given back; TypeError for a dtype
+    /// whose elements are not plain bytes; PoolError in a forked child.
+    #[pyo3(signature = (shape, dtype, order = "C", *, offset = arguments::Size(0)),
+           text_signature = "($self, shape, dtype, order='C', *, offset=0)")]
+    fn array<'py>(
+        &self,
+        py: Python<'py>,
+        shape: &Bound<'py, PyAny>,
+        dtype: &Bound<'py, PyAny>,
+        order: &str,
+        offset: arguments::Size,
+    ) -> PyResult<Bound<'py, PyUntypedArray>> {
+        let form = Form::of_arguments(shape, dtype, order)?;
+        let array = self.view(py, &form, offset.0)?;
+        let watch = PyWeakrefReference::new(array.as_any())?.unbind();
+        let mut views = self.views.lock();
+        if views.arrays.len() == views.arrays.capacity() {
+            views.arrays.retain(|array| array.bind(py).upgrade().is_some());
+        }
+        views.arrays.push(watch);
+        Ok(array)
+    }
+
+    /// The slot's bytes: a writable memoryview, without a copy. It is released when the slot is
+    /// published or given back.
+    #[getter]
+    fn buffer<'py>(&self, py: Python<'py>) -> PyResult<Py<PyAny>> {
+        self.lent.check(py)?;
+        if let Some(buffer) = &self.views.lock().buffer {
+            return Ok(buffer.clone_ref(py));
+        }
+        let array = self.view(py, &memory::all_bytes(py, self.lent.place.len)?, 0)?;
+        let buffer = memory::bytes_of(&array)?.unbind();
+        self.views.lock().buffer = Some(buffer.clone_ref(py));
+        Ok(buffer)
+    }
+
+    /// Makes the slot readable, and returns the Ticket that it is redeemed with. `consumers` says who
+    /// has to acknowledge it before the slot is used again: None for everyone who is present or
+    /// expected, "any" for exactly one (whoever redeems first), or an iterable of seats and Consumers.
+    ///
+    /// Raises PoolError if there is no consumer at all, ValueError for a seat on which nobody sits;
+    /// the slot is given back then. ValueError if it was published or given back before; PoolError in
+    /// a forked child.
+    #[pyo3(signature = (consumers = None))]
+    fn publish(&self, py: Python<'_>, consumers: Option<&Bound<'_, PyAny>>) -> PyResult<Ticket> {
+        let audience = audience::from_argument(consumers, self.lent.pool.instance())?;
+        self.share(py, audience)
+    }
+
+    /// Gives the slot back, read by nobody. Harmless if that, or a publication, has happened.
+    fn abort(&self, py: Python<'_>) {
+        if self.lent.born == fork_generation()
+            && let Some(slot) = self.lent.end(State::Aborted)
+        {
+            self.freeze(py);
+            slot.abort();
+        }
+    }
+
+    /// Number of the slot.
+    #[getter]
+    fn index(&self) -> usize {
+        self.lent.index
+    }
+
+    /// Which use of the slot this is.
+    #[getter]
+    fn generation(&self) -> u64 {
+        self.lent.generation
+    }
+
+    /// Bytes that were asked for.
+    #[getter]
+    fn nbytes(&self) -> usize {
+        self.lent.place.len
+    }
+
+    /// Bytes that the slot has.
+    #[getter]
+    fn capacity(&self) -> usize {
+        self.lent.capacity
+    }
+
+    fn __enter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    #[pyo3(signature = (exc_type, exc, tb))]
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        exc_type: &Bound<'_, PyAny>,
+        exc: &Bound<'_, PyAny>,
+        tb: &Bound<'_, PyAny>,
+    ) -> bool {
+        let _ = (exc_type, exc, tb);
+        self.abort(py);
+        false
+    }
+
+    fn __repr__(&self) -> String {
+        let Lent { index, place, .. } = &*self.lent;
+        format!("Slot(index={index}, nbytes={}, {})", place.len, self.lent.state())
+    }
+}
