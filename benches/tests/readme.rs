@@ -7,11 +7,18 @@ const RUN: &str = "benches/results/stream-epyc-2core.json";
 const PYTHON_RUN: &str = "benches/results/py-epyc-2core.json";
 const BEGIN: &str = "<!-- measured by `cargo xtask bench stream` -->\n";
 const PYTHON_BEGIN: &str = "<!-- measured by `cargo xtask bench py` -->\n";
+const POOL_RUN: &str = "benches/results/pool-epyc-2core.json";
+const POOL_BEGIN: &str = "<!-- measured by `cargo xtask bench pool` -->\n";
 const END: &str = "<!-- end -->";
 
 #[test]
 fn the_table_is_that_of_the_stored_run() {
-    check(BEGIN, RUN, table);
+    check(BEGIN, RUN, |run| table(run, "iceoryx2"));
+}
+
+#[test]
+fn the_table_of_the_pool_is_that_of_the_stored_run() {
+    check(POOL_BEGIN, POOL_RUN, |run| table(run, "pymllm"));
 }
 
 #[test]
@@ -78,7 +85,8 @@ fn python_table(run: &Value) -> String {
     lines
 }
 
-fn table(run: &Value) -> String {
+/// The rows of a run, beside those of one other system.
+fn table(run: &Value, system: &str) -> String {
     let header = &run["header"];
     assert_eq!(header["quick"], false, "a quick run is not for quoting");
     let machine = &header["machine"];
@@ -90,15 +98,15 @@ fn table(run: &Value) -> String {
         text(&machine["kernel"]),
         text(&header["rustc"]).split(" (").next().unwrap_or_default(),
     );
-    lines.push_str(
-        "| row | p50 | p99 | max | limit, same run | of limit | iceoryx2 | of iceoryx2 |\n",
-    );
+    lines.push_str(&format!(
+        "| row | p50 | p99 | max | limit, same run | of limit | {system} | of {system} |\n",
+    ));
     lines.push_str("|---|--:|--:|--:|--:|--:|--:|--:|\n");
     for row in run["rows"].as_array().expect("rows") {
         let name = text(&row["name"]);
-        let of_iceoryx = row["peer_name"].as_str().is_some_and(|peer| peer.contains("iceoryx2"));
+        let of_system = row["peer_name"].as_str().is_some_and(|peer| peer.contains(system));
         let cell = |value: &Value| value.as_f64().map_or(String::new(), number);
-        let peer = |value: &Value| if of_iceoryx { cell(value) } else { String::new() };
+        let peer = |value: &Value| if of_system { cell(value) } else { String::new() };
         lines.push_str(&format!(
             "| `{name}` | {} {} | {} | {} | {} | {} | {} | {} |\n",
             cell(&row["value"]),

@@ -2,9 +2,9 @@
 //!
 //! Upholds invariants 3 (who slept for 50 ms without being called asks the kernel who is dead) and 5.
 
+use crate::bell::{Bell, Call, Unpark};
 use crate::ledger::Ledger;
 use crate::line::RECHECK;
-use crate::bell::{Bell, Call, Unpark};
 use crate::sync::AtomicU64;
 use shm_core::segment::Segment;
 use std::time::{Duration, Instant};

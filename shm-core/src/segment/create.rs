@@ -167,8 +167,7 @@ impl Plan {
         held: Option<Held>,
     ) -> Segment {
         let Plan { name, header, fixed, .. } = self;
-        let mut segment =
-            Segment::assemble(&name, header, &fixed, Access::Full, region, backing);
+        let mut segment = Segment::assemble(&name, header, &fixed, Access::Full, region, backing);
         segment.hold = held;
         segment
     }
@@ -252,7 +251,8 @@ mod linux {
                 .map(&draft.file, plan.total_len(), Access::Full, 0..0)
                 .map_err(|source| failed(&plan, "map memory", source))?;
             plan.write(&region);
-            let held = plan.hold(&backing).map_err(|source| failed(&plan, "hold a byte", source))?;
+            let held =
+                plan.hold(&backing).map_err(|source| failed(&plan, "hold a byte", source))?;
             fault::hit("create.written");
             draft.publish(&plan, spec.replace)?;
             fault::hit("create.published");

@@ -4,8 +4,8 @@
 //! locks say) and 5 (sleep is bounded and costs no CPU).
 
 use super::{CONTROL_LEN, Segment};
-use crate::os::{Locks, generation};
 use crate::os::locks::{BYTES, KIND};
+use crate::os::{Locks, generation};
 use crate::sync::AtomicU64;
 use std::io;
 use std::time::Duration;

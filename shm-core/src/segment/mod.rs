@@ -30,8 +30,8 @@ mod error;
 mod gc;
 mod header;
 mod info;
-mod open;
 mod kind;
+mod open;
 mod participants;
 #[cfg(any(feature = "testing", not(target_os = "linux")))]
 mod portable;
@@ -40,8 +40,8 @@ mod unlink;
 pub use counter::CounterValue;
 pub use error::{CreateError, OpenError, UnlinkError};
 pub use gc::{GcReport, gc};
-pub use kind::{HOLDABLE, Held};
 pub use info::{Holder, Role, SegmentInfo, list, stat};
+pub use kind::{HOLDABLE, Held};
 pub use unlink::{unlink, unlink_unused};
 
 pub use counter::{CounterSpec, Place};

@@ -3,9 +3,9 @@
 //! Upholds invariants 1 (each step may be the last one of its process) and 2 (what a cell names is
 //! looked at before anybody is told of it).
 
+use crate::bell::Call;
 use crate::fault;
 use crate::ledger::{Ledger, record};
-use crate::bell::Call;
 use crate::queue::cell::Entry;
 use crate::queue::directory::field;
 use crate::queue::found::Mode;

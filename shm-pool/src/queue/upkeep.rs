@@ -3,11 +3,11 @@
 //! Upholds invariants 1 and 3: what a dead creator or remover has left half done is finished by
 //! whoever reaps, and a dead consumer keeps no broadcast queue full, because it is not present any more.
 
+use crate::bell::{Bell, Call};
 use crate::layout::{QUEUES, at};
 use crate::ledger::Ledger;
 use crate::member::MemberWord;
 use crate::queue::Mode;
-use crate::bell::{Bell, Call};
 use crate::queue::cell::{CellShape, Entry, short_of};
 use crate::queue::directory::{Claimed, Directory, EntryWord, Phase, field};
 use crate::queue::ring::Ring;
