@@ -15,7 +15,7 @@ use std::sync::Arc;
 ///
 /// Cloning is cheap and shares the mapping, which lives as long as any handle, slot, lease or consumer
 /// that came from it. The process that created the pool is its owner; when the owner's last handle
-/// goes, so does the name (unless the pool is [persistent](PoolConfig::persistent)), and those who are
+/// goes, so does the name (unless the pool is [persistent](crate::PoolConfig::persistent)), and those who are
 /// attached drain what is left.
 ///
 /// ```

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A place in the line for memory, for those who wait in turns (between looks at signals, or on behalf
-/// of an event loop). Made by [`Pool::request`]; dropping it gives the place up.
+/// of an event loop). Made by [`Pool::request`](crate::Pool::request); dropping it gives the place up.
 #[derive(Debug)]
 pub struct Request<S: Storage = Host> {
     core: Arc<Core<S>>,

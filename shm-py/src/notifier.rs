@@ -146,6 +146,21 @@ impl Desk {
     }
 }
 
+impl Drop for Desk {
+    /// A handle that goes without being closed.
+    fn drop(&mut self) {
+        let Some(reader) = self.state.get_mut().reader.take() else { return };
+        if self.generation != fork_generation() {
+            // The thread stayed with the parent.
+            return core::mem::forget(reader);
+        }
+        // Its thread is joined, and may be about to call back: then it waits for the interpreter, which
+        // whoever drops this may hold, or is that thread. So somebody else joins it.
+        let join = std::thread::Builder::new().name("shm-py-farewell".to_owned());
+        let _ = join.spawn(move || drop(reader));
+    }
+}
+
 fn take_below(waiting: &mut Vec<Wish>, count: u64) -> Vec<Wish> {
     let (ready, later) = core::mem::take(waiting).into_iter().partition(|wish| wish.after < count);
     *waiting = later;
