@@ -1,6 +1,6 @@
 //! The rows of the suite `pool`, a file for each group.
 //!
-//! The peer of these rows is the pool of pymllm and sglang, [modelled](modelled): its package needs
+//! The peer of these rows is the pool of pymllm and sglang, modelled: its package needs
 //! a GPU, so what stands beside ours is its rules without whatever slows it down besides.
 
 mod acknowledge;
