@@ -79,6 +79,7 @@ pub fn package(workspace: &Workspace) -> Result<Report> {
     for name in &published {
         command.args(["--package", name]);
     }
+    forget_earlier_packages(workspace)?;
     let finished = process::watch_all(&mut command)?;
     let packaged =
         finished.shown.iter().filter(|line| line.trim_start().starts_with("Packaged ")).count()
@@ -90,6 +91,38 @@ pub fn package(workspace: &Workspace) -> Result<Report> {
             published.len()
         )
     }))
+}
+
+/// Cargo builds what it has packed from a registry of its own below the target folder, and keeps what it
+/// extracts by path and version: what an earlier run has packed would be taken for what this one packs.
+fn forget_earlier_packages(workspace: &Workspace) -> Result<()> {
+    let home = std::env::var_os("CARGO_HOME").map(std::path::PathBuf::from);
+    let Some(home) = home.or_else(|| std::env::home_dir().map(|home| home.join(".cargo"))) else {
+        return Ok(());
+    };
+    for part in ["src", "cache"] {
+        let Ok(registries) = std::fs::read_dir(home.join("registry").join(part)) else { continue };
+        // Registries on disk have no host in front of the dash.
+        let on_disk = registries
+            .filter_map(|entry| entry.ok())
+            .filter(|entry| entry.file_name().to_string_lossy().starts_with('-'));
+        for registry in on_disk {
+            for package in workspace.packages() {
+                let stem = format!("{}-{}", package.name, package.version);
+                let folder = registry.path().join(&stem);
+                if folder.is_dir() {
+                    std::fs::remove_dir_all(&folder)
+                        .with_context(|| format!("could not remove {}", folder.display()))?;
+                }
+                let file = registry.path().join(format!("{stem}.crate"));
+                if file.is_file() {
+                    std::fs::remove_file(&file)
+                        .with_context(|| format!("could not remove {}", file.display()))?;
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Runs a cargo command that answers in JSON and counts the targets of this workspace that it
