@@ -1,6 +1,6 @@
 //! The gates that look at the code without running it.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use cargo_metadata::diagnostic::DiagnosticLevel;
 use cargo_metadata::{Artifact, Message};
 
@@ -79,7 +79,7 @@ pub fn package(workspace: &Workspace) -> Result<Report> {
     for name in &published {
         command.args(["--package", name]);
     }
-    forget_earlier_packages(workspace)?;
+    forget_earlier_packages(workspace, &published)?;
     let finished = process::watch_all(&mut command)?;
     let packaged =
         finished.shown.iter().filter(|line| line.trim_start().starts_with("Packaged ")).count()
@@ -94,8 +94,16 @@ pub fn package(workspace: &Workspace) -> Result<Report> {
 }
 
 /// Cargo builds what it has packed from a registry of its own below the target folder, and keeps what it
-/// extracts by path and version: what an earlier run has packed would be taken for what this one packs.
-fn forget_earlier_packages(workspace: &Workspace) -> Result<()> {
+/// extracts and builds by path and version: what an earlier run has packed would be taken for what this
+/// one packs.
+fn forget_earlier_packages(workspace: &Workspace, published: &[&str]) -> Result<()> {
+    let mut clean = workspace.cargo();
+    clean.args(["clean", "--quiet"]);
+    for name in published {
+        clean.args(["--package", name]);
+    }
+    let status = clean.status().context("could not start cargo clean")?;
+    ensure!(status.success(), "cargo clean ended with {status}");
     let home = std::env::var_os("CARGO_HOME").map(std::path::PathBuf::from);
     let Some(home) = home.or_else(|| std::env::home_dir().map(|home| home.join(".cargo"))) else {
         return Ok(());
