@@ -222,3 +222,24 @@ impl Lease {
         unsafe { shm_core::copy::copy_out(out.as_mut_ptr(), source, out.len()) }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use crate::{Audience, Policy, Pool, PoolConfig, RedeemError, Wait};
+
+    #[test]
+    fn a_record_that_points_at_anothers_memory_is_not_believed() {
+        let pool = Pool::process_local("test-run", &PoolConfig::chunks(1 << 20).unwrap()).unwrap();
+        let consumer = pool.consumer().unwrap();
+        let publish = || {
+            let slot = pool.lend(10_000, Wait::Try, Policy::Fail).unwrap();
+            slot.publish(Audience::Everyone).unwrap()
+        };
+        let (mine, others) = (publish(), publish());
+        let ledger = pool.ledger();
+        ledger.set_run(mine.index as usize, ledger.run(others.index as usize));
+        let refused = consumer.redeem(&mine).unwrap_err();
+        assert!(matches!(refused, RedeemError::Damaged { .. }), "{refused}");
+        assert!(consumer.redeem(&others).is_ok());
+    }
+}
