@@ -82,6 +82,54 @@ impl<S: Storage> Pool<S> {
         config: &PoolConfig,
         storage: S,
     ) -> Result<Pool<S>, CreateError> {
+        let (config, spec) = Pool::plan_over(name, config, &storage)?;
+        create(name, &config, spec, storage)
+    }
+
+    /// A pool that lends offsets into `storage` inside this process only, under no name: the bookkeeping
+    /// is out of reach of whoever else has the storage.
+    ///
+    /// ```
+    /// use shm_pool::{Policy, Pool, PoolConfig, Storage, Wait};
+    /// use std::error::Error;
+    ///
+    /// /// Memory that somebody else maps too.
+    /// #[derive(Debug)]
+    /// struct Mapped(usize);
+    ///
+    /// impl Storage for Mapped {
+    ///     const ALIGNMENT: usize = 256;
+    ///     fn len(&self) -> usize { self.0 }
+    ///     fn descriptor(&self) -> Vec<u8> { Vec::new() }
+    ///     fn attach(_: &[u8], len: usize) -> Result<Mapped, Box<dyn Error + Send + Sync>> { Ok(Mapped(len)) }
+    /// }
+    ///
+    /// let pool = Pool::process_local_over("slots", &PoolConfig::slots(2, 1000)?, Mapped(4096))?;
+    /// let first = pool.lend(1000, Wait::Try, Policy::Fail)?;
+    /// let second = pool.lend(1000, Wait::Try, Policy::Fail)?;
+    /// assert_eq!(first.offset().abs_diff(second.offset()), 1024);
+    /// assert!(pool.lend(1000, Wait::Try, Policy::Fail).is_err());
+    /// drop(first);
+    /// assert!(pool.lend(1000, Wait::Try, Policy::Fail).is_ok());
+    /// # Ok::<(), Box<dyn Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As for [`Pool::create_over`].
+    pub fn process_local_over(
+        name: &str,
+        config: &PoolConfig,
+        storage: S,
+    ) -> Result<Pool<S>, CreateError> {
+        let (config, spec) = Pool::plan_over(name, config, &storage)?;
+        own(Segment::process_local(name, spec)?, &config, storage)
+    }
+
+    fn plan_over(
+        name: &str,
+        config: &PoolConfig,
+        storage: &S,
+    ) -> Result<(PoolConfig, SegmentSpec), CreateError> {
         let config = config.clone().aligned_to(S::ALIGNMENT);
         let wrong = |field, expected: usize, found| CreateError::Storage {
             name: name.to_owned(),
@@ -102,7 +150,7 @@ impl<S: Storage> Pool<S> {
             });
         }
         let spec = spec_of(&config, 0, &descriptor);
-        create(name, &config, spec, storage)
+        Ok((config, spec))
     }
 
     /// Opens a pool over a storage.

@@ -62,6 +62,15 @@ pub(crate) trait Backing: core::fmt::Debug + Send + Sync {
     fn inode(&self) -> Option<u64>;
     /// False once the file has no name any more.
     fn is_linked(&self) -> bool;
+    /// False once the file has fewer than `len` bytes: somebody else's doing, and touching what is
+    /// missing would be a signal.
+    fn reaches(&self, _len: u64) -> bool {
+        true
+    }
+    /// False once the file has no name, or fewer than `len` bytes.
+    fn is_intact(&self, _len: u64) -> bool {
+        self.is_linked()
+    }
 }
 
 /// How many forks lie between the first process and this one. Where `fork` is not watched, 0: a

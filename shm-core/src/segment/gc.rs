@@ -33,6 +33,14 @@ pub fn gc(prefix: &str, dry_run: bool) -> std::io::Result<GcReport> {
     platform::gc(prefix, dry_run)
 }
 
+/// Removes every draft whose creator died before it was a segment, as [`gc`] does; tells their file names.
+///
+/// # Errors
+/// As for [`gc`].
+pub fn remove_drafts() -> std::io::Result<Vec<String>> {
+    Ok(platform::collect_drafts(false)?.drafts)
+}
+
 #[cfg(target_os = "linux")]
 pub(super) use platform::sweep;
 
@@ -62,13 +70,7 @@ mod platform {
         wanted: impl Fn(&SegmentName) -> bool,
     ) -> std::io::Result<GcReport> {
         let uid = process::uid();
-        let mut report = GcReport::default();
-        for file in directory::files(&[&name::draft_prefix(uid)])? {
-            if let Some(bytes) = sweep_draft(&file, dry_run) {
-                report.bytes += bytes;
-                report.drafts.push(file);
-            }
-        }
+        let mut report = collect_drafts(dry_run)?;
         for file in directory::files(&[&name::prefix(uid)])? {
             let Some(text) = info::name_in_file(&file) else {
                 report.unknown.push(file);
@@ -87,6 +89,17 @@ mod platform {
                 Ok(false) => report.in_use.push(text),
                 // It went away by itself, or is being taken away by somebody else.
                 Err(_) => {}
+            }
+        }
+        Ok(report)
+    }
+
+    pub(super) fn collect_drafts(dry_run: bool) -> std::io::Result<GcReport> {
+        let mut report = GcReport::default();
+        for file in directory::files(&[&name::draft_prefix(process::uid())])? {
+            if let Some(bytes) = sweep_draft(&file, dry_run) {
+                report.bytes += bytes;
+                report.drafts.push(file);
             }
         }
         Ok(report)
@@ -127,6 +140,10 @@ mod platform {
     use super::*;
 
     pub(super) fn gc(_prefix: &str, _dry_run: bool) -> std::io::Result<GcReport> {
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
+
+    pub(super) fn collect_drafts(_dry_run: bool) -> std::io::Result<GcReport> {
         Err(std::io::ErrorKind::Unsupported.into())
     }
 }

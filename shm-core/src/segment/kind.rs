@@ -130,6 +130,12 @@ impl Segment {
         self.backing.is_linked()
     }
 
+    /// False once the segment's file has no name any more, or is shorter than it was made: somebody
+    /// else's doing, and touching the missing pages would be a signal. Costs a system call.
+    pub fn is_intact(&self) -> bool {
+        self.backing.is_intact(self.total_len() as u64)
+    }
+
     /// When it was created, nanoseconds since 1970 UTC.
     pub fn created_wall_ns(&self) -> u64 {
         self.header.created_wall_ns
@@ -141,5 +147,41 @@ impl Segment {
         self.backing.inode()?;
         let name = crate::name::SegmentName::new(&self.name, crate::process::uid()).ok()?;
         Some(crate::os::linux::directory::path(name.file()))
+    }
+}
+
+#[cfg(all(test, target_os = "linux", not(loom)))]
+mod tests {
+    use crate::segment::{Segment, SegmentSpec};
+
+    #[test]
+    fn a_handle_of_a_shortened_segment_can_be_dropped() {
+        let name = format!("test-shortened-{}", std::process::id());
+        for len in [4096, 0] {
+            let spec = SegmentSpec { kind: "test", payload_len: 8192, ..SegmentSpec::default() };
+            let segment = Segment::create(&name, spec).unwrap();
+            let path = segment.path().unwrap();
+            std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(len).unwrap();
+            assert!(!segment.is_intact());
+            drop(segment);
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_segment_that_somebody_shortens_or_unlinks_is_not_intact() {
+        let name = format!("test-intact-{}", std::process::id());
+        let spec = || SegmentSpec { kind: "test", payload_len: 8192, ..SegmentSpec::default() };
+        let segment = Segment::create(&name, spec()).unwrap();
+        assert!(segment.is_intact());
+        let path = segment.path().unwrap();
+        let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_len(segment.total_len() as u64 - 1).unwrap();
+        assert!(!segment.is_intact() && segment.is_linked());
+        file.set_len(segment.total_len() as u64).unwrap();
+        assert!(segment.is_intact());
+        std::fs::remove_file(&path).unwrap();
+        assert!(!segment.is_intact());
+        assert!(Segment::process_local("local", spec()).unwrap().is_intact());
     }
 }

@@ -39,7 +39,7 @@ mod unlink;
 
 pub use counter::CounterValue;
 pub use error::{CreateError, OpenError, UnlinkError};
-pub use gc::{GcReport, gc};
+pub use gc::{GcReport, gc, remove_drafts};
 pub use info::{Holder, Role, SegmentInfo, list, stat};
 pub use kind::{HOLDABLE, Held};
 pub use unlink::{unlink, unlink_unused};
@@ -192,9 +192,9 @@ impl Segment {
         self.header.hot_offset as usize
     }
 
-    /// Where the payload begins.
+    /// Where the payload begins in the file.
     #[inline]
-    pub(crate) fn payload_offset(&self) -> usize {
+    pub fn payload_offset(&self) -> usize {
         self.header.payload_offset as usize
     }
 

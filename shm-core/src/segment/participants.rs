@@ -95,7 +95,10 @@ impl Drop for Segment {
             let locks = self.backing.locks();
             // In a forked child the entry is still the parent's.
             if taken_in == generation() {
-                self.region.word64(entry).store(0, Ordering::Relaxed);
+                // Where somebody has shortened the file there is no entry any more.
+                if self.backing.reaches((entry + ENTRY_LEN) as u64) {
+                    self.region.word64(entry).store(0, Ordering::Relaxed);
+                }
                 locks.release(byte, taken_in);
             }
         }

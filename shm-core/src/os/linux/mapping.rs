@@ -82,6 +82,12 @@ impl Backing for LinuxBacking {
     fn is_linked(&self) -> bool {
         directory::identify(&self.file).is_ok_and(|found| found.links > 0)
     }
+    fn reaches(&self, len: u64) -> bool {
+        directory::identify(&self.file).is_ok_and(|found| found.len >= len)
+    }
+    fn is_intact(&self, len: u64) -> bool {
+        directory::identify(&self.file).is_ok_and(|found| found.links > 0 && found.len >= len)
+    }
 }
 
 /// Creates the file `draft`, `len` zero bytes, not yet reserved.
