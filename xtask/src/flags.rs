@@ -34,6 +34,10 @@ pub enum Task {
     Crash(CrashArgs),
     /// Run one benchmark suite, or all
     Bench(BenchArgs),
+    /// A real Triton server for tests and benches, without a container
+    Triton(TritonArgs),
+    /// Serve the test models by the embedded inference server
+    Serve(ServeArgs),
     /// Real pictures flow between real processes while one of them is killed
     Demo(DemoArgs),
 
@@ -49,6 +53,10 @@ pub enum Task {
     #[cfg(feature = "demo")]
     #[command(hide = true)]
     DemoViewer(DemoViewerArgs),
+    /// The demo's process between the stream and the inference server
+    #[cfg(feature = "demo")]
+    #[command(hide = true)]
+    DemoWorker(DemoWorkerArgs),
 }
 
 #[derive(Debug, Args)]
@@ -106,8 +114,75 @@ pub enum Suite {
     Pool,
     /// The Python package, beside the one it replaces
     Py,
+    /// Calls of Triton through shared memory, beside other clients and on several servers
+    Triton,
     /// Every suite
     All,
+}
+
+#[derive(Debug, Args)]
+pub struct TritonArgs {
+    #[command(subcommand)]
+    pub task: TritonTask,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum TritonTask {
+    /// Fetch the server into target/triton-server, with the native backend and its models
+    Fetch(TritonFetchArgs),
+    /// Start the server on the loopback interface and print a line `ready ...` when it is
+    Run(TritonRunArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct TritonFetchArgs {
+    /// Also what the models of the Python backend need
+    #[arg(long)]
+    pub python: bool,
+    /// Also NVIDIA's load generator
+    #[arg(long)]
+    pub perf_analyzer: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct TritonRunArgs {
+    /// The port for HTTP; a free one if not given
+    #[arg(long, conflicts_with = "http_unix")]
+    pub http_port: Option<u16>,
+    /// The port for gRPC; a free one if not given
+    #[arg(long)]
+    pub grpc_port: Option<u16>,
+    /// HTTP by this Unix socket in place of a port
+    #[arg(long, value_name = "PATH")]
+    pub http_unix: Option<PathBuf>,
+    /// How long it runs at most
+    #[arg(long, default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..))]
+    pub seconds: u64,
+    /// Also the models of the Python backend
+    #[arg(long)]
+    pub python: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// Serve HTTP at this port of this machine; 0 for any
+    #[arg(long, value_name = "PORT", default_value_t = 8000)]
+    pub http_port: u16,
+    /// Serve gRPC at this port of this machine; 0 for any
+    #[arg(long, value_name = "PORT", default_value_t = 8001)]
+    pub grpc_port: u16,
+    /// Serve HTTP at this Unix socket too
+    #[arg(long, value_name = "SOCKET")]
+    pub http_unix: Option<PathBuf>,
+    /// Serve gRPC at this Unix socket too
+    #[arg(long, value_name = "SOCKET")]
+    pub grpc_unix: Option<PathBuf>,
+    /// End after so many seconds
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    pub seconds: Option<u64>,
+    /// Also serve `detector`, which finds text in pictures; takes minutes to build the first time
+    #[arg(long)]
+    pub detector: bool,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -124,6 +199,9 @@ pub struct DemoArgs {
     /// How many processes watch; the last one is slow on purpose
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(2..=32))]
     pub viewers: u64,
+    /// Have a real Triton server run the model, in place of the embedded one
+    #[arg(long)]
+    pub triton: bool,
 }
 
 #[cfg(feature = "demo")]
@@ -138,6 +216,15 @@ pub struct DemoInnerArgs {
     pub plain: bool,
     #[arg(long)]
     pub viewers: u64,
+    /// Where the programs of the inference server are; without them the demo does no inference
+    #[arg(long, requires = "detector")]
+    pub zoo: Option<PathBuf>,
+    /// The model file of the detector
+    #[arg(long, requires = "zoo")]
+    pub detector: Option<PathBuf>,
+    /// The program that starts a real Triton server, in place of the embedded one
+    #[arg(long, requires = "zoo")]
+    pub triton: Option<PathBuf>,
 }
 
 #[cfg(feature = "demo")]
@@ -151,6 +238,9 @@ pub struct DemoPublisherArgs {
     /// Open the stream that a dead publisher left, in place of creating it
     #[arg(long)]
     pub take_over: bool,
+    /// Publish at most this many frames a second
+    #[arg(long)]
+    pub frames_per_second: Option<u32>,
 }
 
 #[cfg(feature = "demo")]
@@ -161,4 +251,17 @@ pub struct DemoViewerArgs {
     /// Take at most this many frames a second
     #[arg(long)]
     pub frames_per_second: Option<u32>,
+}
+
+#[cfg(feature = "demo")]
+#[derive(Debug, Args)]
+pub struct DemoWorkerArgs {
+    #[arg(long)]
+    pub stream: String,
+    /// Where the inference server is
+    #[arg(long)]
+    pub server: String,
+    /// How many pictures there are: frame by frame, one after the other
+    #[arg(long)]
+    pub pictures: u64,
 }

@@ -12,9 +12,11 @@ mod parity;
 mod process;
 mod progress;
 mod python;
+mod serve;
 mod setup;
 mod test_run;
 mod tidy;
+mod triton;
 mod workspace;
 
 use std::process::ExitCode;
@@ -52,6 +54,8 @@ fn dispatch(task: Task) -> Result<ExitCode> {
         Task::Loom(args) => loom::task(&Workspace::discover()?, &args),
         Task::Crash(args) => crash::task(&Workspace::discover()?, &args),
         Task::Bench(args) => bench::task(&Workspace::discover()?, &args),
+        Task::Triton(args) => triton::task(&Workspace::discover()?, &args),
+        Task::Serve(args) => serve::task(&Workspace::discover()?, &args),
         Task::Demo(args) => demo::task(&Workspace::discover()?, &args),
         #[cfg(feature = "demo")]
         Task::DemoInner(args) => demo::live::task(&args),
@@ -59,5 +63,7 @@ fn dispatch(task: Task) -> Result<ExitCode> {
         Task::DemoPublisher(args) => demo::live::publisher(&args),
         #[cfg(feature = "demo")]
         Task::DemoViewer(args) => demo::live::viewer(&args),
+        #[cfg(feature = "demo")]
+        Task::DemoWorker(args) => demo::live::worker(&args),
     }
 }

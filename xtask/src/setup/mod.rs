@@ -12,6 +12,7 @@ use cargo_metadata::semver::Version;
 use crate::process;
 use crate::python::Python;
 use crate::python::venv::Change;
+use crate::triton::{self, Fetched};
 use crate::workspace::Workspace;
 use photos::Photos;
 
@@ -47,6 +48,12 @@ pub fn run(workspace: &Workspace) -> Result<SetupReport> {
             report.ok(&format!("{count} photographs in {}", folder.display()));
         }
         Photos::Skipped(why) => report.skip(format!("photographs for the demo: {why}")),
+    }
+    for (what, ensure) in triton::PARTS {
+        match ensure(workspace)? {
+            Fetched::Ready(text) => report.ok(&text),
+            Fetched::Skipped(why) => report.skip(format!("{what}: {why}")),
+        }
     }
     Ok(report)
 }

@@ -66,7 +66,7 @@ const PIN: [&str; 8] = [
 const INSIDE: &str = "skimage/data";
 
 /// The photographs; the wheel's drawings and test charts stay out.
-const PHOTOGRAPHS: [&str; 12] = [
+const PHOTOGRAPHS: [&str; 13] = [
     "astronaut.png",
     "camera.png",
     "chelsea.png",
@@ -77,6 +77,7 @@ const PHOTOGRAPHS: [&str; 12] = [
     "moon.png",
     "motorcycle_left.png",
     "motorcycle_right.png",
+    "page.png",
     "retina.jpg",
     "rocket.jpg",
 ];
