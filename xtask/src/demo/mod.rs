@@ -1,21 +1,26 @@
-//! `cargo xtask demo`: real pictures flow between real processes while one of them is killed.
+//! `cargo xtask demo`: real pictures flow between real processes while one of them is killed, and
+//! are looked at by a model on an inference server.
 //!
 //! The task itself only gathers pictures and starts the demo proper, built in release with the
 //! feature `demo`. There, `live` plays the piece: it starts one publisher and several viewers as
 //! processes of their own, kills the publisher in the middle of a frame, starts another, and says
-//! at the end what was proven.
+//! at the end what was proven. Then it starts an inference server and a worker that has the server
+//! look for text in the newest frame, again and again, and compares every answer.
 
 #[cfg(feature = "demo")]
 pub mod live;
 
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
-use crate::flags::DemoArgs;
+use crate::flags::{DemoArgs, TritonArgs, TritonFetchArgs, TritonTask};
+use crate::process;
+use crate::serve;
 use crate::setup::photos::{self, Photos};
+use crate::triton;
 use crate::workspace::Workspace;
 
 /// Gathers the pictures and becomes the demo.
@@ -48,8 +53,34 @@ pub fn prepare(workspace: &Workspace, args: &DemoArgs) -> Result<Launch> {
             Photos::Skipped(why) => return Ok(Launch::NoPictures(why)),
         },
     };
-    Ok(Launch::Ready(release_build(workspace, args, &pictures)))
+    let mut command = release_build(workspace, args, &pictures);
+    match serve::detector_file(workspace) {
+        Ok(file) => {
+            let programs = serve::build(workspace, true)?;
+            command.arg("--zoo").arg(programs).arg("--detector").arg(file);
+            if args.triton {
+                command.arg("--triton").arg(real_server(workspace)?);
+            }
+        }
+        Err(why) if args.triton => return Err(why),
+        Err(why) => println!("SKIPPED: the act with the inference server: {why:#}"),
+    }
+    Ok(Launch::Ready(command))
 }
+
+/// Fetches a real server with the detector and builds the program that starts it.
+fn real_server(workspace: &Workspace) -> Result<PathBuf> {
+    let fetch = TritonFetchArgs { python: true, perf_analyzer: false };
+    let fetched = triton::task(workspace, &TritonArgs { task: TritonTask::Fetch(fetch) })?;
+    ensure!(fetched == ExitCode::SUCCESS, "there is no real server; the lines above say why");
+    let mut build = workspace.cargo();
+    build.args(["build", "--release", "--package", "shm-tests", "--bin", REAL_SERVER]);
+    process::watch_all(&mut build)?.expect_success(&build)?;
+    Ok(workspace.target_dir().join("release").join(REAL_SERVER))
+}
+
+/// Starts a real server and ends with whoever started it.
+const REAL_SERVER: &str = "shm-triton-server";
 
 /// How many frames the demo verified, from the line of its summary that says so.
 pub fn verified_frames(line: &str) -> Option<u64> {

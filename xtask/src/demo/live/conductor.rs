@@ -1,6 +1,5 @@
-//! The parent of the demo's processes: it plays the piece and judges it.
+//! The parent of the first act's processes: it plays the act and judges it.
 
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -9,12 +8,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use super::child::{Child, Heard};
-use super::frame::{BYTES, HEIGHT, WIDTH};
+use super::frame::BYTES;
 use super::message::{Command, PublisherSays, ViewerSays};
-use super::photos;
 use super::record::{PublisherRecord, Record, ViewerRecord};
 use super::scoreboard::Scoreboard;
-use super::verdict;
+use super::stream_name::StreamName;
+use super::verdict::{self, Claim};
 use crate::flags::DemoInnerArgs;
 
 /// How long nobody publishes.
@@ -24,27 +23,19 @@ const PROBE_AFTER: Duration = Duration::from_millis(300);
 /// Far more than anything here takes; a child that needs longer hangs.
 const PATIENCE: Duration = Duration::from_secs(15);
 const SLOW_FRAMES_PER_SECOND: u32 = 30;
-const INTERRUPTED: u8 = 130;
 
-/// Plays the demo to its end.
-pub fn task(args: &DemoInnerArgs) -> Result<ExitCode> {
-    let interrupted = Arc::new(AtomicBool::new(false));
-    let flag = interrupted.clone();
-    ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed))
-        .context("Ctrl-C cannot be caught")?;
-    // What a demo left that was itself killed: nobody is attached to it any more.
-    shm_core::gc(PREFIX, false).context("shared memory cannot be listed")?;
-
-    let stage = Stage::set(args)?;
-    println!(
-        "{} pictures, {WIDTH}x{HEIGHT} RGB, {:.1} MB each; stream `{}`; Ctrl-C ends it",
-        stage.pictures(),
-        BYTES as f64 / 1e6,
-        stage.stream
-    );
+/// Plays the act and judges it.
+pub fn play(
+    args: &DemoInnerArgs,
+    stream: &StreamName,
+    pixels: &[u8],
+    interrupted: Arc<AtomicBool>,
+) -> Result<Vec<Claim>> {
     let (sender, events) = mpsc::channel();
     let mut conductor = Conductor {
         args,
+        stream: stream.as_str(),
+        pixels,
         record: Record::default(),
         publishers: Vec::new(),
         viewers: Vec::new(),
@@ -53,45 +44,15 @@ pub fn task(args: &DemoInnerArgs) -> Result<ExitCode> {
         board: Scoreboard::new(args.plain),
         begun: Instant::now(),
         interrupted,
-        stage,
     };
     let played = conductor.play();
     conductor.board.close();
-    if conductor.interrupted.load(Ordering::Relaxed) {
-        println!("interrupted; everything is removed");
-        return Ok(ExitCode::from(INTERRUPTED));
-    }
-    // An error explains itself better than the claims that would fall because of it.
     played?;
-    Ok(conductor.judge())
-}
-
-const PREFIX: &str = "demo-";
-
-/// The pictures, and the stream that has to be gone at the end, however the end comes.
-struct Stage {
-    stream: String,
-    pixels: Vec<u8>,
-}
-
-impl Stage {
-    fn set(args: &DemoInnerArgs) -> Result<Self> {
-        Ok(Self {
-            stream: format!("{PREFIX}{}", std::process::id()),
-            pixels: photos::decode(&args.photos, WIDTH, HEIGHT)?,
-        })
+    println!("\nnumbers");
+    for line in verdict::summary(&conductor.record) {
+        println!("  {line}");
     }
-
-    fn pictures(&self) -> usize {
-        self.pixels.len() / BYTES
-    }
-}
-
-impl Drop for Stage {
-    fn drop(&mut self) {
-        // It may never have been created.
-        let _ = shm_core::unlink(&self.stream);
-    }
+    Ok(verdict::claims(&conductor.record))
 }
 
 enum Event {
@@ -99,9 +60,10 @@ enum Event {
     Viewer(usize, Heard<ViewerSays>),
 }
 
-/// The children come before the stage, so that they are gone when the stage is cleared.
 struct Conductor<'a> {
     args: &'a DemoInnerArgs,
+    stream: &'a str,
+    pixels: &'a [u8],
     record: Record,
     publishers: Vec<Child>,
     viewers: Vec<Child>,
@@ -110,7 +72,6 @@ struct Conductor<'a> {
     board: Scoreboard,
     begun: Instant,
     interrupted: Arc<AtomicBool>,
-    stage: Stage,
 }
 
 impl Conductor<'_> {
@@ -158,24 +119,10 @@ impl Conductor<'_> {
         })
     }
 
-    fn judge(&self) -> ExitCode {
-        println!("\nnumbers");
-        for line in verdict::summary(&self.record) {
-            println!("  {line}");
-        }
-        println!("\nwhat was shown");
-        let claims = verdict::claims(&self.record);
-        for claim in &claims {
-            let mark = if claim.holds { "yes" } else { "NO " };
-            println!("  {mark}  {}", claim.text);
-        }
-        if claims.iter().all(|claim| claim.holds) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-    }
-
     fn start_publisher(&mut self, take_over: bool) -> Result<()> {
         let index = self.publishers.len();
-        let pictures = self.stage.pictures().to_string();
-        let mut arguments = vec!["demo-publisher", "--stream", &self.stage.stream];
+        let pictures = (self.pixels.len() / BYTES).to_string();
+        let mut arguments = vec!["demo-publisher", "--stream", self.stream];
         arguments.extend(["--pictures", &pictures]);
         if take_over {
             arguments.push("--take-over");
@@ -184,7 +131,7 @@ impl Conductor<'_> {
         let mut child = Child::spawn(&arguments, self.sender.clone(), move |heard| {
             Event::Publisher(index, heard)
         })?;
-        child.feed(&self.stage.pixels);
+        child.feed(self.pixels);
         self.record.publishers.push(PublisherRecord {
             pid: child.pid(),
             spawned_mono_ns,
@@ -197,7 +144,7 @@ impl Conductor<'_> {
     fn start_viewer(&mut self, slow: bool) -> Result<()> {
         let index = self.viewers.len();
         let rate = SLOW_FRAMES_PER_SECOND.to_string();
-        let mut arguments = vec!["demo-viewer", "--stream", &self.stage.stream];
+        let mut arguments = vec!["demo-viewer", "--stream", self.stream];
         if slow {
             arguments.extend(["--frames-per-second", &rate]);
         }
@@ -289,7 +236,7 @@ impl Conductor<'_> {
     }
 
     fn tell_memory(&self) -> Result<()> {
-        let info = shm_core::stat(&self.stage.stream).context("the stream cannot be looked at")?;
+        let info = shm_core::stat(self.stream).context("the stream cannot be looked at")?;
         self.tell(&format!(
             "{} processes share {:.1} MB of memory; no frame travels any other way",
             1 + self.record.viewers.len(),
@@ -299,7 +246,7 @@ impl Conductor<'_> {
     }
 
     fn tell_death(&self) -> Result<()> {
-        let info = shm_core::stat(&self.stage.stream).context("the stream cannot be looked at")?;
+        let info = shm_core::stat(self.stream).context("the stream cannot be looked at")?;
         let first = &self.record.publishers[0];
         if let Some(dying) = first.dying {
             self.tell(&format!(

@@ -28,6 +28,12 @@ pub fn decode(folder: &Path, width: usize, height: usize) -> Result<Vec<u8>> {
     Ok(pixels)
 }
 
+/// What the pictures of a folder are called, in the order in which they are decoded.
+pub fn names(folder: &Path) -> Result<Vec<String>> {
+    let name = |file: &PathBuf| Some(file.file_name()?.to_string_lossy().into_owned());
+    Ok(pictures(folder)?.iter().filter_map(name).collect())
+}
+
 /// A holiday's worth of pictures would only delay the start.
 const AT_MOST: usize = 24;
 
@@ -100,6 +106,7 @@ mod tests {
         assert_eq!(pixels.len(), 2 * BYTES);
         assert_eq!(pixels[..3], [10, 20, 30]);
         assert_eq!(pixels[BYTES..BYTES + 3], [0, 0, 200]);
+        assert_eq!(names(folder.path()).unwrap(), ["a.png", "b.png"]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The publishing process: pictures into the stream, as fast as they go.
+//! The publishing process: pictures into the stream, as fast as they go or as fast as told.
 
 use std::io::Read;
 use std::process::ExitCode;
@@ -35,7 +35,7 @@ pub fn task(args: &DemoPublisherArgs) -> Result<ExitCode> {
     };
     let writer = stream.writer(LOCK_WITHIN).context("another publisher holds the stream")?;
     let next = newest_number(&stream)? + 1;
-    publish(writer, &pictures, next)
+    publish(writer, &pictures, next, args.frames_per_second)
 }
 
 /// The number of the newest frame, read from the stream itself: all that a successor needs to go
@@ -51,8 +51,14 @@ fn newest_number(stream: &Stream) -> Result<u64> {
     }
 }
 
-fn publish(mut writer: Writer, pictures: &[&[u8]], first: u64) -> Result<ExitCode> {
+fn publish(
+    mut writer: Writer,
+    pictures: &[&[u8]],
+    first: u64,
+    frames_per_second: Option<u32>,
+) -> Result<ExitCode> {
     let commands = message::commands();
+    let period = frames_per_second.map(|rate| Duration::from_secs(1) / rate.max(1));
     let mut number = first;
     let mut ticker = Ticker::start(first);
     loop {
@@ -77,6 +83,9 @@ fn publish(mut writer: Writer, pictures: &[&[u8]], first: u64) -> Result<ExitCod
         }
         ticker.published(number)?;
         number += 1;
+        if let Some(period) = period {
+            std::thread::sleep(period);
+        }
     }
     message::say(&PublisherSays::Done { published: number - first, newest: number - 1 })?;
     Ok(ExitCode::SUCCESS)
