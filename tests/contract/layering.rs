@@ -12,8 +12,10 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("shm-triton", &["shm-core", "shm-pool", "shm-cuda"]),
     ("shm-py", &["shm-core", "shm-pool", "shm-cuda", "shm-triton"]),
     ("cuda-sim", &[]),
-    ("shm-tests", &["shm-core", "shm-pool", "shm-cuda", "shm-triton", "cuda-sim"]),
-    ("shm-benches", &["shm-core", "shm-pool", "shm-cuda", "shm-triton"]),
+    ("shm-triton-backend", &[]),
+    ("shm-zoo", &["shm-core", "shm-triton"]),
+    ("shm-tests", &["shm-core", "shm-pool", "shm-cuda", "shm-triton", "shm-zoo", "cuda-sim"]),
+    ("shm-benches", &["shm-core", "shm-pool", "shm-cuda", "shm-triton", "shm-zoo"]),
     ("xtask", &["shm-core", "shm-pool", "shm-cuda", "shm-triton"]),
 ];
 

@@ -32,6 +32,7 @@ mod peer;
 pub mod pool;
 pub mod rounds;
 mod scene;
+pub mod triton;
 mod watchdog;
 
 pub use failure::Failure;

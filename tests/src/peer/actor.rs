@@ -2,6 +2,7 @@
 
 use crate::payload::{Payload, Torn, tag, verify};
 use crate::pool::PoolActor;
+use crate::triton::TritonActor;
 use core::fmt::{Debug, Display};
 use shm_core::fault::{self, Action};
 use shm_core::{FrameTag, ReadError, Reader, Stream, StreamConfig, Writer};
@@ -54,6 +55,7 @@ pub(super) struct Actor {
     reader: Option<Reader>,
     stream: Option<Stream>,
     pool: PoolActor,
+    triton: TritonActor,
 }
 
 type Step = Result<Reply, Reply>;
@@ -259,8 +261,21 @@ impl Actor {
 
     /// The child says nothing and goes on serving. The parent says who it is, waits for its end
     /// without reading commands, and says how it ended.
+    pub(super) fn triton(
+        &mut self,
+        words: &[&str],
+        begun: &dyn Fn(),
+        stop: &dyn Fn() -> bool,
+    ) -> Reply {
+        match self.triton.act(words, begun, stop) {
+            Ok(text) => Reply::Ok(text),
+            Err(refusal) => Reply::Error { kind: refusal.kind, text: refusal.text },
+        }
+    }
+
     pub(super) fn fork(&mut self, say: impl Fn(&str)) -> Reply {
-        // SAFETY: a peer has one thread, so the child may do whatever the parent may.
+        // SAFETY: a peer has one thread, so the child may do whatever the parent may. Threads of a
+        // Triton client sleep meanwhile and hold nothing; the C library keeps its own locks in order.
         let pid = unsafe { libc::fork() };
         if pid == 0 {
             return Reply::Nothing;

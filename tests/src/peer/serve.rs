@@ -28,6 +28,7 @@ use std::cell::Cell;
 /// | `unshare WHAT...`, `mount-proc` | new namespaces: `user`, `mount`, `pid`                     |
 /// | `gc PREFIX`, `unlink NAME`, `exit` | as they say                                             |
 /// | `pool ...`                   | what the peer does with a pool: see `pool/commands.rs`        |
+/// | `triton ...`                 | what it does as a client of a Triton server: see `triton/actor.rs` |
 pub fn serve() {
     let mut lines = Lines::default();
     let mut actor = Actor::default();
@@ -74,18 +75,8 @@ fn act(actor: &mut Actor, lines: &mut Lines, words: &[&str]) -> Reply {
         ["unshare", ref what @ ..] => actor.unshare(what),
         ["mount-proc"] => actor.mount_proc(),
         ["gc", prefix] => actor.gc(prefix),
-        ["pool", ref words @ ..] => {
-            let (mut begun, stop) = (Cell::new(false), || lines.is_waiting());
-            let told = || {
-                begun.set(true);
-                say("ok started");
-            };
-            let reply = actor.pool(words, &told, &stop);
-            if *begun.get_mut() {
-                lines.next();
-            }
-            reply
-        }
+        ["pool", ref words @ ..] => going_on(lines, |told, stop| actor.pool(words, told, stop)),
+        ["triton", ref words @ ..] => going_on(lines, |told, stop| actor.triton(words, told, stop)),
         ["unlink", name] => Reply::from_result(shm_core::unlink(name).map(|()| String::new())),
         ["exit"] => {
             *actor = Actor::default();
@@ -117,6 +108,20 @@ fn repeat(
     }
     lines.next();
     Reply::ok(total)
+}
+
+/// Something that may go on until a line arrives, which it says when it begins.
+fn going_on(lines: &mut Lines, act: impl FnOnce(&dyn Fn(), &dyn Fn() -> bool) -> Reply) -> Reply {
+    let begun = Cell::new(false);
+    let told = || {
+        begun.set(true);
+        say("ok started");
+    };
+    let reply = act(&told, &|| lines.is_waiting());
+    if begun.get() {
+        lines.next();
+    }
+    reply
 }
 
 fn follow(actor: &mut Actor, lines: &mut Lines, how: Following) -> Reply {
