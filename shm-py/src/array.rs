@@ -187,6 +187,11 @@ impl Bytes {
         self.len
     }
 
+    /// Where they begin.
+    pub(crate) fn start(self) -> *const u8 {
+        self.start
+    }
+
     /// Whether they have anything in common with `len` bytes at `start`.
     pub(crate) fn overlaps(self, start: *const u8, len: usize) -> bool {
         let (own, other) = (self.start.addr(), start.addr());
@@ -244,6 +249,22 @@ pub(crate) fn make_read_only(array: &Bound<'_, PyUntypedArray>) {
     unsafe {
         (*npyffi::_PyArray_GET_ITEM_DATA(array.as_array_ptr())).flags &= !NPY_ARRAY_WRITEABLE
     };
+}
+
+/// Takes that right away; false if it was not there.
+pub(crate) fn make_read_only_unless_so(array: &Bound<'_, PyUntypedArray>) -> bool {
+    let was_writable = is_writable(array);
+    make_read_only(array);
+    was_writable
+}
+
+/// Gives back what [`make_read_only`] has taken.
+///
+/// # Safety
+/// The array was made writable, over memory that still may be written.
+pub(crate) unsafe fn make_writable(array: &Bound<'_, PyUntypedArray>) {
+    // SAFETY: a live array of this thread's, of which the caller says that the flag is right.
+    unsafe { (*npyffi::_PyArray_GET_ITEM_DATA(array.as_array_ptr())).flags |= NPY_ARRAY_WRITEABLE };
 }
 
 /// A shape as Python writes it.

@@ -12,8 +12,10 @@
 //!      │                         ├─ Queue, packed trees
 //!      │                         └─ Wish       what is waited for, in turns of 50 ms
 //!      │                   Store ── Reservation, Retrieved
+//!      │                   TritonClient ── TritonModel ── TritonSlot
 //!      │                   arrays, views: a base object owns the mapping, and what is lent with it
-//!   shm-core, shm-pool     segments, seqlock, lock, events; slots, tickets, queues, entries
+//!   shm-core, shm-pool,    segments, seqlock, lock, events; slots, tickets, queues, entries;
+//!   shm-triton             regions and requests of inference servers
 //! ```
 //!
 //! From Python, see the package's own documentation. A Rust program that embeds an interpreter makes
@@ -37,6 +39,7 @@
 //! | find, inspect and remove streams     | `list_streams`, `stat`, `unlink`, `gc`, `purge`   |
 //! | hand over work that must not be lost | `Pool`, `Consumer`, `Ticket`, `Queue`            |
 //! | share arrays under keys              | `Store`                                           |
+//! | run models on an inference server    | `TritonClient`, `TritonSHMClient`                 |
 //!
 //! # Platforms
 //! CPython 3.9 and later through the stable ABI. Tested on Linux x86-64.
@@ -58,6 +61,7 @@ mod pool;
 mod publication;
 mod reading;
 mod recycling;
+mod triton;
 mod view;
 mod wait;
 mod write_view;

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import shm_py
 from children import Child
+from children.serving import Server, embedded_binary, real_folder, start_embedded, start_real
 
 SHARED_MEMORY = Path("/dev/shm")
 STRESS = os.environ.get("SHM_PY_STRESS") == "1"
@@ -68,3 +69,59 @@ def start(shm_name: str) -> Iterator[StartChild]:
 def stress() -> bool:
     """Whether each test may take minutes."""
     return STRESS
+
+
+def _embedded_or_skip() -> None:
+    if embedded_binary() is None:
+        pytest.skip("SHM_ZOO_SERVE does not name the embedded server; `cargo xtask py` builds it")
+
+
+def _serve(kind: str) -> Iterator[Server]:
+    if kind == "embedded":
+        _embedded_or_skip()
+        server = start_embedded()
+    else:
+        if real_folder() is None:
+            pytest.skip("Triton was not fetched; `cargo xtask triton fetch` does")
+        server = start_real()
+    yield server
+    assert server.process.poll() is None, "the server has ended"
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def embedded_server() -> Iterator[Server]:
+    yield from _serve("embedded")
+
+
+@pytest.fixture(scope="session")
+def real_server() -> Iterator[Server]:
+    yield from _serve("real")
+
+
+@pytest.fixture(params=["embedded-http", "embedded-grpc", "real-http", "real-grpc"])
+def server_url(request: pytest.FixtureRequest) -> str:
+    """A server of the test models: both kinds, by both protocols."""
+    kind, protocol = request.param.split("-")
+    server: Server = request.getfixturevalue(f"{kind}_server")
+    return server.url(protocol)
+
+
+@pytest.fixture
+def triton(server_url: str) -> Iterator[shm_py.TritonClient]:
+    """A client, whose end leaves nothing behind."""
+    with shm_py.TritonClient(server_url, timeout=30.0) as client:
+        yield client
+        gc.collect()
+        client.close()
+    own = f"triton.{os.getpid()}."
+    assert list(SHARED_MEMORY.glob(f"shm.{os.getuid()}.{own}*")) == []
+
+
+@pytest.fixture
+def own_server() -> Iterator[Server]:
+    """An embedded server that the test may kill."""
+    _embedded_or_skip()
+    server = start_embedded()
+    yield server
+    server.stop()

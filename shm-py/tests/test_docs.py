@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import shm_py
 from children import environment
+from children.serving import Server
 from conftest import segment_files
 
 ROOT = Path(__file__).parent.parent
@@ -34,13 +35,17 @@ def stream(
 )
 CLASSES = [
     "SharedMemory", "Publication", "FrameView", "WriteView", "Pool", "Slot", "Ticket", "Consumer",
-    "Lease", "Recycler", "Queue", "Store", "Reservation", "Retrieved",
+    "Lease", "Recycler", "Queue", "Store", "Reservation", "Retrieved", "TritonClient", "TritonModel",
+    "TritonSlot",
 ]
 #: Written in Python, where they are their own stubs.
 REPORTS = [
     "ConsumerInfo", "Fsck", "Overdue", "PoolInfo", "PoolStats", "QueueInfo", "Reaped", "SlotHolder",
-    "SlotReport",
+    "SlotReport", "TritonClientStats", "TritonDuration", "TritonModelConfig", "TritonModelMetadata",
+    "TritonRegion", "TritonServer", "TritonStatistics", "TritonSwept", "TritonTensor",
+    "TritonTensorMetadata",
 ]
+WRITTEN_IN_PYTHON = ["TritonSHMClient"]
 #: What their names do not say.
 EXCEPTIONS = ["AlreadyOwned", "KeyExists", "KeysMissing", "PoolFull", "StaleTicket"]
 
@@ -95,15 +100,25 @@ def _is_of(pid: int, name: str) -> bool:
 
 
 @pytest.mark.parametrize("source", list(_blocks()))
-def test_blocks_of_the_pages_run(source: str, tmp_path: Path) -> None:
+def test_blocks_of_the_pages_run(
+    source: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     program = tmp_path / "block.py"
+    if "Triton" in source:
+        server: Server = request.getfixturevalue("embedded_server")
+        source = source.replace("localhost:8000", server.http)
+        source = source.replace("localhost:8001", server.grpc.removeprefix("grpc://"))
     program.write_text(source)
     _runs([str(program)], tmp_path)
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
-def test_examples_run(example: Path, tmp_path: Path) -> None:
-    _runs([str(example)], tmp_path)
+def test_examples_run(example: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    arguments = []
+    if "Triton" in example.read_text():
+        server: Server = request.getfixturevalue("embedded_server")
+        arguments.append(server.http)
+    _runs([str(example), *arguments], tmp_path)
 
 
 def test_there_are_blocks_and_examples() -> None:
@@ -135,8 +150,8 @@ def test_the_stub_lists_what_there_is() -> None:
     )
     native = [name for name in listed if not name.startswith("_") or name == "__version__"]
     python = [node.name for node in PYTHON.body if isinstance(node, ast.FunctionDef)]
-    assert sorted(shm_py.__all__) == sorted([*native, *python, *REPORTS])
-    assert sorted([*_functions(), *CLASSES, *REPORTS, *EXCEPTIONS]) == sorted(
+    assert sorted(shm_py.__all__) == sorted([*native, *python, *REPORTS, *WRITTEN_IN_PYTHON])
+    assert sorted([*_functions(), *CLASSES, *REPORTS, *EXCEPTIONS, *WRITTEN_IN_PYTHON]) == sorted(
         name for name in shm_py.__all__ if not name.endswith("Error") and name != "__version__"
     )
 
@@ -244,6 +259,26 @@ RAISES: dict[str, list[str]] = {
     "remove_pool": ["PermissionError", "FileNotFoundError"],
     "pack": ["TypeError", "ValueError", "PoolFull"],
     "unpack": ["ValueError"],
+    "TritonClient": ["ValueError"],
+    "TritonClient.register_model": ["ValueError", "TritonError", "TimeoutError", "ConnectionError"],
+    "TritonClient.model": ["KeyError", "TritonError"],
+    "TritonClient.is_live": ["ConnectionError", "TimeoutError", "TritonError"],
+    "TritonClient.wait_ready": ["ConnectionError", "TimeoutError"],
+    "TritonClient.statistics": ["ConnectionError"],
+    "TritonClient.close": ["TimeoutError", "TritonError"],
+    "TritonModel.infer": [
+        "TimeoutError", "ConnectionRefusedError", "ConnectionResetError", "TritonError", "KeyError",
+        "TypeError", "ValueError",
+    ],
+    "TritonModel.infer_async": ["TimeoutError", "TritonError"],
+    "TritonModel.slot": ["TimeoutError", "TritonError"],
+    "TritonModel.unregister": ["TimeoutError", "TritonError"],
+    "TritonSlot.input": ["KeyError", "ValueError", "TypeError", "TritonError"],
+    "TritonSlot.set": ["KeyError", "TypeError", "ValueError", "TritonError"],
+    "TritonSlot.run": ["TimeoutError", "ConnectionResetError", "TritonError"],
+    "TritonSHMClient": ["ValueError"],
+    "TritonSHMClient.register_shm_model": ["ValueError"],
+    "TritonSHMClient.infer_shm": ["ValueError", "RuntimeError", "TimeoutError"],
 }
 
 

@@ -13,6 +13,7 @@ from children import run
 CLASSES = [
     "SharedMemory", "Publication", "FrameView", "WriteView", "Pool", "Slot", "Ticket", "Consumer",
     "Lease", "Recycler", "Queue", "Store", "Reservation", "Retrieved", "PoolStats", "SlotReport",
+    "TritonClient", "TritonModel", "TritonSlot", "TritonSHMClient", "TritonTensor", "TritonError",
 ]
 
 

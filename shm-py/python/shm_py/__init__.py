@@ -14,7 +14,8 @@ one. A process may be killed at any moment: nobody else hangs, and no complete f
     image = display.read_new(timeout=1.0)    # the next one
 
 Work that must not be lost goes through a Pool: what is published stays until its consumers are done with
-it. Arrays that several processes look up by key are in a Store.
+it. Arrays that several processes look up by key are in a Store. A TritonClient runs models on an inference
+server of this machine, without copying tensors through a connection.
 """
 
 from ._locking import locked_many
@@ -41,6 +42,10 @@ from ._native import (
     StaleTicket,
     Store,
     Ticket,
+    TritonClient,
+    TritonError,
+    TritonModel,
+    TritonSlot,
     WriteView,
     __version__,
     create,
@@ -68,6 +73,19 @@ from ._reports import (
     SlotReport,
 )
 from ._scoped import stream
+from ._triton import (
+    TritonClientStats,
+    TritonDuration,
+    TritonModelConfig,
+    TritonModelMetadata,
+    TritonRegion,
+    TritonServer,
+    TritonSHMClient,
+    TritonStatistics,
+    TritonSwept,
+    TritonTensor,
+    TritonTensorMetadata,
+)
 
 __all__ = [
     "AlreadyOwned",
@@ -101,6 +119,21 @@ __all__ = [
     "StaleTicket",
     "Store",
     "Ticket",
+    "TritonClient",
+    "TritonClientStats",
+    "TritonDuration",
+    "TritonError",
+    "TritonModel",
+    "TritonModelConfig",
+    "TritonModelMetadata",
+    "TritonRegion",
+    "TritonSHMClient",
+    "TritonServer",
+    "TritonSlot",
+    "TritonStatistics",
+    "TritonSwept",
+    "TritonTensor",
+    "TritonTensorMetadata",
     "WriteView",
     "__version__",
     "create",

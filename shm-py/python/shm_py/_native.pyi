@@ -10,6 +10,16 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from typing_extensions import Buffer, Self
 
 from ._reports import Fsck, Overdue, PoolInfo, PoolStats, QueueInfo, Reaped, SlotHolder
+from ._triton import (
+    TritonClientStats,
+    TritonModelConfig,
+    TritonModelMetadata,
+    TritonRegion,
+    TritonServer,
+    TritonStatistics,
+    TritonSwept,
+    TritonTensor,
+)
 
 __all__ = [
     "__version__",
@@ -50,6 +60,11 @@ __all__ = [
     "remove_pool",
     "pack",
     "unpack",
+    "TritonError",
+    "TritonClient",
+    "TritonModel",
+    "TritonSlot",
+    "_Call",
 ]
 
 __version__: str
@@ -778,3 +793,167 @@ def pack(
     pool: Pool, tree: Any, timeout: float | None = None, policy: _Policy = "block"
 ) -> Slot: ...
 def unpack(lease: Lease) -> Any: ...
+
+class TritonError(RuntimeError):
+    code: str | None
+    message: str | None
+
+# Lists are of arrays, or for BYTES of bytes and str, nested as the shape is.
+_Input = NDArray[Any] | Sequence[Any]
+_TensorSpec = tuple[str, Sequence[int], DTypeLike]
+
+@final
+class TritonClient:
+    def __new__(
+        cls,
+        url: str,
+        *,
+        timeout: float | None = 60.0,
+        shared_memory: Literal["required", "preferred", "never"] = "required",
+        sweep: bool = True,
+    ) -> Self: ...
+    def register_model(
+        self,
+        name: str,
+        *,
+        version: str = "",
+        inputs: Iterable[_TensorSpec] | None = None,
+        outputs: Iterable[_TensorSpec] | None = None,
+        max_batch_size: int | None = None,
+        slots: int = 4,
+        batch: int | None = None,
+        max_dims: Mapping[str, Sequence[int]] | None = None,
+        byte_capacity: Mapping[str, int] | None = None,
+        compare: bool = True,
+        timeout: float | None = ...,
+    ) -> TritonModel: ...
+    def model(self, name: str) -> TritonModel: ...
+    def models(self) -> list[str]: ...
+    def is_live(self) -> bool: ...
+    def is_ready(self) -> bool: ...
+    def model_ready(self, name: str, version: str = "") -> bool: ...
+    def wait_ready(self, timeout: float | None = ...) -> None: ...
+    def server_metadata(self) -> TritonServer: ...
+    def model_metadata(self, name: str, version: str = "") -> TritonModelMetadata: ...
+    def model_config(self, name: str, version: str = "") -> TritonModelConfig: ...
+    def statistics(self, name: str = "") -> list[TritonStatistics]: ...
+    def regions(self) -> list[TritonRegion]: ...
+    def sweep(self) -> TritonSwept: ...
+    def stats(self) -> TritonClientStats: ...
+    def close(self, timeout: float | None = 2.0) -> None: ...
+    @property
+    def closed(self) -> bool: ...
+    @property
+    def url(self) -> str: ...
+    @property
+    def timeout(self) -> float | None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> Literal[False]: ...
+
+@final
+class TritonModel:
+    def infer(
+        self,
+        inputs: Mapping[str, _Input],
+        *,
+        timeout: float | None = ...,
+        id: str = "",
+        sequence_id: int | str | None = None,
+        sequence_start: bool = False,
+        sequence_end: bool = False,
+        priority: int = 0,
+        server_timeout: float | None = None,
+        parameters: Mapping[str, bool | int | float | str] | None = None,
+        outputs: Sequence[str] | None = None,
+        version: str | None = None,
+    ) -> dict[str, NDArray[Any]]: ...
+    def infer_async(
+        self,
+        inputs: Mapping[str, _Input],
+        *,
+        timeout: float | None = ...,
+        id: str = "",
+        sequence_id: int | str | None = None,
+        sequence_start: bool = False,
+        sequence_end: bool = False,
+        priority: int = 0,
+        server_timeout: float | None = None,
+        parameters: Mapping[str, bool | int | float | str] | None = None,
+        outputs: Sequence[str] | None = None,
+        version: str | None = None,
+    ) -> Coroutine[Any, Any, dict[str, NDArray[Any]]]: ...
+    def slot(self, timeout: float | None = ...) -> TritonSlot: ...
+    def slot_async(self, timeout: float | None = ...) -> Coroutine[Any, Any, TritonSlot]: ...
+    def reserve(self, name: str, nbytes: int) -> None: ...
+    def unregister(self, timeout: float | None = 2.0) -> None: ...
+    def is_ready(self) -> bool: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def version(self) -> str: ...
+    @property
+    def inputs(self) -> dict[str, TritonTensor]: ...
+    @property
+    def outputs(self) -> dict[str, TritonTensor]: ...
+    @property
+    def max_batch_size(self) -> int: ...
+    @property
+    def slots(self) -> int: ...
+    @property
+    def batch(self) -> int: ...
+
+@final
+class TritonSlot:
+    def input(self, name: str, shape: Sequence[SupportsIndex]) -> NDArray[Any]: ...
+    def set(self, name: str, value: _Input) -> None: ...
+    def clear(self) -> None: ...
+    def run(
+        self,
+        *,
+        timeout: float | None = ...,
+        id: str = "",
+        sequence_id: int | str | None = None,
+        sequence_start: bool = False,
+        sequence_end: bool = False,
+        priority: int = 0,
+        server_timeout: float | None = None,
+        parameters: Mapping[str, bool | int | float | str] | None = None,
+        outputs: Sequence[str] | None = None,
+        version: str | None = None,
+    ) -> dict[str, NDArray[Any]]: ...
+    def run_async(
+        self,
+        *,
+        timeout: float | None = ...,
+        id: str = "",
+        sequence_id: int | str | None = None,
+        sequence_start: bool = False,
+        sequence_end: bool = False,
+        priority: int = 0,
+        server_timeout: float | None = None,
+        parameters: Mapping[str, bool | int | float | str] | None = None,
+        outputs: Sequence[str] | None = None,
+        version: str | None = None,
+    ) -> Coroutine[Any, Any, dict[str, NDArray[Any]]]: ...
+    def close(self) -> None: ...
+    @property
+    def closed(self) -> bool: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> Literal[False]: ...
+
+@final
+class _Call:
+    def fileno(self) -> int: ...
+    def poll(self) -> bool: ...
+    def result(self) -> Any: ...
+    def cancel(self) -> None: ...
