@@ -11,6 +11,7 @@
 //!     ▼                   │─────► child    the other process of a row
 //!   iceoryx2              └─────► report   rows, table, JSON
 //!   benches/pool ────► pool ────► the same, and a model of its peer
+//!   benches/triton ──► triton ──► servers, and other clients, as processes of their own
 //! ```
 
 pub mod child;
@@ -23,3 +24,4 @@ pub mod report;
 pub mod run;
 pub mod scratch;
 pub mod suites;
+pub mod triton;

@@ -9,6 +9,10 @@ const BEGIN: &str = "<!-- measured by `cargo xtask bench stream` -->\n";
 const PYTHON_BEGIN: &str = "<!-- measured by `cargo xtask bench py` -->\n";
 const POOL_RUN: &str = "benches/results/pool-epyc-2core.json";
 const POOL_BEGIN: &str = "<!-- measured by `cargo xtask bench pool` -->\n";
+const TRITON_RUN: &str = "benches/results/triton-epyc-2core.json";
+const TRITON_BEGIN: &str = "<!-- measured by `cargo xtask bench triton` -->\n";
+/// The paths of our client whose rows are shown; the run has them all, and other clients' too.
+const TRITON_PATHS: [&str; 4] = ["in-place/http", "in-place/unix", "in-place/grpc", "copied/grpc"];
 const END: &str = "<!-- end -->";
 
 #[test]
@@ -26,11 +30,19 @@ fn the_table_of_the_python_side_is_that_of_the_stored_run() {
     check(PYTHON_BEGIN, PYTHON_RUN, python_table);
 }
 
+#[test]
+fn the_table_of_triton_is_that_of_the_stored_run() {
+    check(TRITON_BEGIN, TRITON_RUN, triton_tables);
+}
+
 fn check(begin: &str, run: &str, table: impl Fn(&Value) -> String) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
-    let run = std::fs::read_to_string(root.join(run)).unwrap();
-    let expected = table(&serde_json::from_str(&run).unwrap());
+    let expected = match std::fs::read_to_string(root.join(run)) {
+        Ok(text) => table(&serde_json::from_str(&text).unwrap()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => UNMEASURED.to_owned(),
+        Err(error) => panic!("{run}: {error}"),
+    };
     let found = readme.split_once(begin).and_then(|(_, rest)| rest.split_once(END));
     let found = found.unwrap_or_else(|| panic!("README.md lacks {begin:?} or {END:?}")).0;
     assert!(found == expected, "README.md should say, after a new run:\n{expected}");
@@ -80,6 +92,71 @@ fn python_table(run: &Value) -> String {
             cell(&row["ratio_limit"]),
             of_peer("1.0.1"),
             of_peer("1.4.0"),
+        ));
+    }
+    lines
+}
+
+/// What stands in place of the table of a run that is not stored.
+const UNMEASURED: &str = "No run is stored yet.\n";
+
+/// One table by the time of a call, one by how many there are in a second.
+fn triton_tables(run: &Value) -> String {
+    let header = &run["header"];
+    assert_eq!(header["quick"], false, "a quick run is not for quoting");
+    let machine = &header["machine"];
+    let mut lines = format!(
+        "{}, {} cores, {}, {}, {}",
+        &text(&header["date"])[..10],
+        machine["cores"],
+        text(&machine["cpu"]),
+        text(&machine["kernel"]),
+        text(&header["rustc"]).split(" (").next().unwrap_or_default(),
+    );
+    for server in run["servers"].as_array().expect("servers") {
+        lines.push_str(&format!("; {}: {}", text(&server["backend"]), text(&server["name"])));
+    }
+    lines.push_str(
+        "\n\n| row | p50 us | p99 | max | calls/s | MB/s | limit, same run | of limit | perf_analyzer | of it | triton-shm-client | of it | payload |\n\
+         |---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|\n",
+    );
+    let rows = || run["rows"].as_array().expect("rows").iter();
+    let cell = |value: &Value| value.as_f64().map_or(String::new(), number);
+    let ours = |row: &&Value| {
+        TRITON_PATHS.iter().any(|path| text(&row["name"]).ends_with(&format!("/{path}")))
+    };
+    let compared = |row: &Value| {
+        let names = ["limit", "ratio_limit", "perf_analyzer", "ratio_perf_analyzer", "peer"];
+        let cells: Vec<_> =
+            names.iter().chain(&["ratio_peer"]).map(|name| cell(&row[*name])).collect();
+        cells.join(" | ")
+    };
+    for row in rows().filter(ours).filter(|row| row["unit"] == "us") {
+        lines.push_str(&format!(
+            "| `{}` | {} | {} | {} | {} | {} | {} | {} |\n",
+            text(&row["name"]),
+            cell(&row["p50_us"]),
+            cell(&row["p99_us"]),
+            cell(&row["max_us"]),
+            cell(&row["calls_per_second"]),
+            cell(&row["mb_per_second"]),
+            compared(row),
+            text(&row["payload"]),
+        ));
+    }
+    lines.push_str(
+        "\n| calls in flight, `identity` | calls/s | p50 us | p99 | max | limit, same run | of limit | perf_analyzer | of it | triton-shm-client | of it |\n\
+         |---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n",
+    );
+    for row in rows().filter(ours).filter(|row| row["unit"] == "calls/s") {
+        lines.push_str(&format!(
+            "| `{}` | {} | {} | {} | {} | {} |\n",
+            text(&row["name"]),
+            cell(&row["calls_per_second"]),
+            cell(&row["p50_us"]),
+            cell(&row["p99_us"]),
+            cell(&row["max_us"]),
+            compared(row),
         ));
     }
     lines

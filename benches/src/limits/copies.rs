@@ -43,6 +43,16 @@ impl CopyKind {
         }
     }
 
+    /// Copies private memory, as many bytes as both sides have.
+    ///
+    /// # Panics
+    /// If this machine does not have it.
+    pub fn copy_private(self, dst: &mut [u8], src: &[u8]) {
+        let len = dst.len().min(src.len());
+        // SAFETY: both slices have `len` bytes, and one that is borrowed mutably overlaps no other.
+        unsafe { self.copy(dst.as_mut_ptr(), src.as_ptr(), len) };
+    }
+
     /// Copies `len` bytes, and keeps the compiler from joining this copy with another: without
     /// that, LLVM serves a copy out of shared memory from the source of the copy into it, the
     /// second copy costs nothing, and the limit comes out twice too high.
