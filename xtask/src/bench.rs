@@ -1,5 +1,7 @@
 //! `cargo xtask bench <suite>`: the measurements of shm-benches, and those of the Python package.
 
+mod contenders;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -40,12 +42,16 @@ pub fn suites(suite: Suite) -> Vec<&'static str> {
         Suite::Stream => vec!["stream"],
         Suite::Pool => vec!["pool"],
         Suite::Py => vec![PY],
-        Suite::All => vec!["copy", "stream", "pool", PY],
+        Suite::Triton => vec![TRITON],
+        Suite::All => vec!["copy", "stream", "pool", PY, TRITON],
     }
 }
 
 /// The suite that is a Python program.
 const PY: &str = "py";
+
+/// The suite that needs servers and other clients.
+const TRITON: &str = "triton";
 
 /// The command that runs one suite.
 pub fn command(
@@ -59,6 +65,11 @@ pub fn command(
     let json = json.map(std::path::absolute).transpose()?;
     let mut command = match suite {
         PY => python_suite(workspace, json.as_deref())?,
+        TRITON => {
+            let mut command = rust_suite(workspace, suite, json.as_deref());
+            contenders::provide(workspace, &mut command)?;
+            command
+        }
         _ => rust_suite(workspace, suite, json.as_deref()),
     };
     if quick {

@@ -63,10 +63,12 @@ impl Leftovers {
 
 const OUR_PREFIX: &str = "shm.";
 
-/// Names that only tests, the demo and benches give to their streams. Segments of programs that
-/// run beside the suite have other names and are left alone.
-const OF_THE_SUITE: [&str; 9] =
-    ["test", "contract", "crash", "demo", "bench", "doc", "readme", "pytest-", "parity-"];
+/// Names that only tests, the demo and benches give to their streams, and those that clients of Triton
+/// give to their regions. Segments of other programs that run beside the suite have other names and
+/// are left alone.
+const OF_THE_SUITE: [&str; 10] = [
+    "test", "contract", "crash", "demo", "bench", "doc", "readme", "pytest-", "parity-", "triton.",
+];
 
 fn segments(folder: &Path) -> Result<BTreeSet<String>> {
     let entries =

@@ -13,7 +13,7 @@ use crate::workspace::Workspace;
 
 pub fn tests(workspace: &Workspace) -> Result<Report> {
     let python = Python::ready(workspace)?;
-    let command = pytest::package_tests(workspace, &python.venv);
+    let command = pytest::package_tests(workspace, &python.venv)?;
     let run = pytest::run(workspace, command, Progress::spinner)?;
     let counts = run.counts();
     let report = Report::check("cargo xtask py", counts.ran(), "tests").with_tests(counts);

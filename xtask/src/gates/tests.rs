@@ -39,7 +39,7 @@ pub fn crash(workspace: &Workspace, args: &CrashArgs) -> Result<Report> {
 }
 
 pub fn demo(workspace: &Workspace) -> Result<Report> {
-    let args = DemoArgs { seconds: 6, plain: true, input: None, viewers: 3 };
+    let args = DemoArgs { seconds: 6, plain: true, input: None, viewers: 3, triton: false };
     let ran = format!("cargo xtask demo --seconds {} --plain", args.seconds);
     let mut command = match demo::prepare(workspace, &args)? {
         Launch::Ready(command) => command,

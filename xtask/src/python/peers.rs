@@ -1,4 +1,4 @@
-//! Environments with the package that ours replaces, for the benches to compare with.
+//! Environments with the packages that ours replace, for the benches to compare with.
 
 use std::path::PathBuf;
 
@@ -21,6 +21,16 @@ pub fn interpreter(workspace: &Workspace, ours: &Venv, version: &str) -> Result<
     let (venv, _) = Venv::ensure(folder, &requirements(&numpy, version))?;
     Ok(venv.python_path())
 }
+
+/// The interpreter of an environment with triton-shm-client, and with what it was measured with.
+pub fn triton(workspace: &Workspace) -> Result<PathBuf> {
+    let folder = workspace.target_dir().join("py-peers").join("triton-shm-client");
+    let (venv, _) = Venv::ensure(folder, TRITON)?;
+    Ok(venv.python_path())
+}
+
+const TRITON: &str =
+    "triton-shm-client==0.1.0\ntritonclient[grpc]==2.73.0\ngrpcio==1.85.1\nnumpy==2.4.6\n";
 
 fn requirements(numpy: &str, version: &str) -> String {
     format!("numpy=={numpy}\npyshmem=={version}\n")

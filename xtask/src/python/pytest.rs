@@ -14,13 +14,14 @@ use super::{PACKAGE, Python};
 use crate::flags::PyArgs;
 use crate::process;
 use crate::progress::Progress;
+use crate::serve::SERVER;
 use crate::test_run::TestCounts;
 use crate::workspace::Workspace;
 
 /// Runs the tests of the package; pytest talks to the person itself.
 pub fn task(workspace: &Workspace, args: &PyArgs) -> Result<ExitCode> {
     let python = Python::ready(workspace)?;
-    let mut command = package_tests(workspace, &python.venv);
+    let mut command = package_tests(workspace, &python.venv)?;
     command.args(&args.pytest);
     let run = run(workspace, command, Progress::lines)?;
     let counts = run.counts();
@@ -31,11 +32,26 @@ pub fn task(workspace: &Workspace, args: &PyArgs) -> Result<ExitCode> {
     }
 }
 
-/// The command that runs the tests of the package.
-pub fn package_tests(workspace: &Workspace, venv: &Venv) -> Command {
+/// The command that runs the tests of the package. The inference server that some of them talk to is
+/// built for them.
+pub fn package_tests(workspace: &Workspace, venv: &Venv) -> Result<Command> {
     let mut command = command(venv);
     command.arg(Path::new(PACKAGE).join("tests")).current_dir(workspace.root());
-    command
+    command.env(SERVER_VARIABLE, server(workspace)?);
+    Ok(command)
+}
+
+/// Tells the tests where the server is.
+const SERVER_VARIABLE: &str = "SHM_ZOO_SERVE";
+
+/// The embedded inference server with the test models.
+fn server(workspace: &Workspace) -> Result<PathBuf> {
+    let mut build = workspace.cargo();
+    build.args(["build", "--release", "--package", "shm-zoo", "--bin", SERVER]);
+    process::watch_all(&mut build)?
+        .expect_success(&build)
+        .context("the server that the tests talk to could not be built")?;
+    Ok(workspace.target_dir().join("release").join(SERVER))
 }
 
 /// A pytest that ends a test that hangs and leaves no cache behind.

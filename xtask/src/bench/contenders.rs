@@ -1,0 +1,50 @@
+//! What takes part in the suite `triton` beside our client: servers, and clients of others.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::process;
+use crate::python::peers;
+use crate::triton::{self, Fetched};
+use crate::workspace::Workspace;
+
+/// Makes sure that they are there and tells the suite where. What cannot be had is skipped, here and
+/// there, with the reason.
+pub fn provide(workspace: &Workspace, command: &mut Command) -> Result<()> {
+    let mut missing = false;
+    for (what, ensure) in triton::PARTS {
+        let skipped = match ensure(workspace) {
+            Ok(Fetched::Ready(_)) => continue,
+            Ok(Fetched::Skipped(why)) => why,
+            Err(error) => format!("{error:#}"),
+        };
+        println!("SKIPPED: {what}: {skipped}");
+        missing = true;
+    }
+    // The server's own program says what of it is missing.
+    command
+        .env("SHM_BENCH_TRITON_REAL", program(workspace, "shm-tests", "shm-triton-server")?)
+        .env("SHM_BENCH_TRITON_EMBEDDED", program(workspace, "shm-zoo", "shm-zoo-serve")?)
+        .env("SHM_TRITON_SERVER", triton::folder(workspace));
+    let load = triton::folder(workspace).join("perf_analyzer").join("perf_analyzer");
+    if load.exists() || !missing {
+        command.env("SHM_BENCH_PERF_ANALYZER", load);
+    }
+    match peers::triton(workspace) {
+        Ok(python) => {
+            command.env("SHM_BENCH_TRITON_PYTHON", python);
+        }
+        Err(error) => println!("SKIPPED: the clients in Python: {error:#}"),
+    }
+    Ok(())
+}
+
+/// Builds a program of the workspace, as fast as the benches themselves.
+fn program(workspace: &Workspace, package: &str, name: &str) -> Result<PathBuf> {
+    let mut build = workspace.cargo();
+    build.args(["build", "--quiet", "--release", "--package", package, "--bin", name]);
+    process::watch_all(&mut build)?.expect_success(&build)?;
+    Ok(workspace.target_dir().join("release").join(name))
+}
