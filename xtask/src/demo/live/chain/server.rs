@@ -11,43 +11,45 @@ use anyhow::{Context, Result, bail};
 use crate::process;
 use crate::serve::SERVER;
 
-/// A running server. It ends when this process dies.
+/// A running server. It ends when its standard input is closed, and so when this process dies.
 pub struct Server {
     process: Child,
+    stdin: Option<ChildStdin>,
     kind: Kind,
     http: String,
 }
 
-/// How a server ends.
+/// Which server it is.
 enum Kind {
-    /// When its standard input is closed.
-    Embedded(Option<ChildStdin>),
-    /// When it is killed, as it does not know its parent; but its starter does.
+    Embedded,
     Real,
 }
 
 /// Reading the model takes a quarter of a second, starting a real server some seconds.
 const READY_WITHIN: Duration = Duration::from_secs(60);
-/// Its own patience with running requests is shorter.
-const ENDS_WITHIN: Duration = Duration::from_secs(10);
+/// Its own patience with running requests is shorter; a real server also ends its models' processes.
+const ENDS_WITHIN: Duration = Duration::from_secs(20);
 
 impl Server {
     /// Starts the embedded server and waits until it serves.
     pub fn embedded(zoo: &Path, detector: &Path) -> Result<Self> {
         let mut command = Command::new(zoo.join(SERVER));
         command.arg("--detector").arg(detector).arg("--until-stdin-closes");
-        let mut process = spawn(command.stdin(Stdio::piped()))?;
-        let kind = Kind::Embedded(process.stdin.take());
-        Self { process, kind, http: String::new() }.ready()
+        Self::start(&mut command, Kind::Embedded)
     }
 
     /// Starts a real Triton server, by the program that does so, and waits until it serves.
     pub fn real(program: &Path) -> Result<Self> {
         let mut command = Command::new(program);
         // Longer than any demo.
-        command.args(["--python", "--seconds", "7200"]);
-        let process = spawn(command.stdin(Stdio::null()))?;
-        Self { process, kind: Kind::Real, http: String::new() }.ready()
+        command.args(["--python", "--seconds", "7200", "--until-stdin-closes"]);
+        Self::start(&mut command, Kind::Real)
+    }
+
+    fn start(command: &mut Command, kind: Kind) -> Result<Self> {
+        let mut process = spawn(command.stdin(Stdio::piped()))?;
+        let stdin = process.stdin.take();
+        Self { process, stdin, kind, http: String::new() }.ready()
     }
 
     fn ready(mut self) -> Result<Self> {
@@ -72,7 +74,7 @@ impl Server {
     /// What it is called.
     pub fn name(&self) -> &'static str {
         match self.kind {
-            Kind::Embedded(_) => "embedded inference server",
+            Kind::Embedded => "embedded inference server",
             Kind::Real => "Triton server of",
         }
     }
@@ -89,13 +91,8 @@ impl Server {
     /// Has it end; true if it ran until then, and ended as it should.
     pub fn end(mut self) -> Result<bool> {
         let ended = self.process.try_wait().context("could not wait for the server")?;
-        match &mut self.kind {
-            Kind::Real => Ok(ended.is_none()),
-            Kind::Embedded(stdin) => {
-                *stdin = None;
-                Ok(ended.is_none() && self.wait()?.success())
-            }
-        }
+        self.stdin = None;
+        Ok(ended.is_none() && self.wait()?.success())
     }
 
     fn wait(&mut self) -> Result<ExitStatus> {
@@ -114,6 +111,9 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        // Told first, so that it can put away what it has; then made sure of.
+        self.stdin = None;
+        let _ = self.wait();
         // Both fail only for a process that has ended and was waited for.
         let _ = self.process.kill();
         let _ = self.process.wait();
