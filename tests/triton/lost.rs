@@ -26,6 +26,8 @@ fn call_under_late_writes(model: &Model, old: &File) {
     let (end, writes) = (AtomicBool::new(false), old.metadata().unwrap().len() as usize);
     assert!(writes > 4096);
     thread::scope(|scope| {
+        // Also when a call fails its check.
+        let _ended = Ended(&end);
         scope.spawn(|| {
             let pattern = vec![0xAB; writes];
             while !end.load(Ordering::Relaxed) {
@@ -36,8 +38,40 @@ fn call_under_late_writes(model: &Model, old: &File) {
             call(model, 8, &Options::new()).unwrap();
         }
         block_on(call_async(model, 20, &Options::new())).unwrap();
-        end.store(true, Ordering::Relaxed);
     });
+}
+
+/// Says that it is over, whatever ends it.
+struct Ended<'a>(&'a AtomicBool);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn memory_of_an_open_request_is_nobody_elses() {
+    let _watchdog = Watchdog::new("open", Duration::from_secs(60));
+    let server = Pretender::new("2.51.0");
+    let client = server.client();
+    let model = client.register_model(ModelConfig::new("echo").slots(2)).unwrap();
+    for round in 0..3 {
+        let late = Options::new().within(ms(20)).parameter("scribble_ms", 300);
+        let error = match round {
+            0 => block_on(call_async(&model, 8, &late)),
+            _ => call(&model, 8, &late),
+        };
+        assert!(matches!(error, Err(InferError::Timeout { .. })), "{error:?}");
+        let mut calls = 0;
+        while client.stats().in_flight > 0 {
+            call(&model, 8, &Options::new()).unwrap();
+            calls += 1;
+        }
+        assert!(calls > 0, "nothing was called while the server wrote");
+    }
+    assert_eq!((client.stats().late, client.stats().retired), (3, 0));
+    client.close(ms(5000)).unwrap();
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 /// What it does with an inference, of which it is given the JSON.
 pub(crate) type Act = Box<dyn FnMut(&Known, &Value) -> FakeReply + Send>;
@@ -79,10 +80,14 @@ impl Known {
             "/v2/models/text/config" => good(json!({"name": "text", "max_batch_size": 0})),
             "/v2/systemsharedmemory/status" => good(json!([])),
             _ if path.ends_with("/infer") => {
+                let body = body();
+                if let Some(ms) = body["parameters"]["scribble_ms"].as_u64() {
+                    self.scribble(&body, Duration::from_millis(ms));
+                }
                 let mut act = self.act.lock().unwrap();
                 match &mut *act {
-                    Some(act) => act(self, &body()),
-                    None => self.echo(&body()),
+                    Some(act) => act(self, &body),
+                    None => self.echo(&body),
                 }
             }
             _ if path.ends_with("/register") => {
@@ -113,6 +118,15 @@ impl Known {
             "datatype": body["inputs"][0]["datatype"],
             "shape": body["inputs"][0]["shape"],
         }]}))
+    }
+
+    /// Writes where the output belongs, again and again, as a model may until it answers.
+    fn scribble(&self, body: &Value, time: Duration) {
+        let pattern = vec![0xAB; Place::of(&body["outputs"][0]).len];
+        let until = Instant::now() + time;
+        while Instant::now() < until {
+            self.write(body, &pattern);
+        }
     }
 
     /// Writes bytes where the output belongs.
