@@ -88,14 +88,15 @@ pub(crate) async fn run(
             Some(request) => request,
             None => {
                 let request = compose(registration, lent, errand, &wanted, samples);
-                Arc::new(Prepared::new(request))
+                let request = Arc::new(Prepared::new(request));
+                if let (true, Some(lent)) =
+                    (errand.is_plain() && lent.generation.region.is_shared(), held.as_mut())
+                {
+                    lent.remember(request.clone());
+                }
+                request
             }
         };
-        if let (true, Some(lent)) =
-            (errand.is_plain() && lent.generation.region.is_shared(), held.as_mut())
-        {
-            lent.remember(request.clone());
-        }
         match send(registration, held, &request, errand).await {
             Sent::Answered(Reply::Infer(infer)) => {
                 let about = About { id: infer.id.clone(), version: infer.model_version.clone() };
