@@ -66,6 +66,11 @@ impl Event<'_> {
         parker.unpark(self.word, u32::MAX >> 1);
     }
 
+    /// How often the event has rung, modulo 2^32.
+    pub(crate) fn epoch(&self) -> u32 {
+        self.word.load(Ordering::Acquire) as u32
+    }
+
     #[cold]
     fn wake_one<P: Park + ?Sized>(&self, parker: &P) {
         // Whoever takes the armed waiters off is the one who wakes them, so two ringers at once
@@ -129,6 +134,9 @@ impl Event<'_> {
         }
     }
 }
+
+#[cfg(all(test, loom))]
+pub(crate) mod kernel;
 
 #[cfg(all(test, loom))]
 mod tests;

@@ -40,6 +40,10 @@ mod armed {
         "publish.even",
         "publish.latest",
         "publish.woken",
+        "announce.stored",
+        "announce.rung",
+        "announce.begun",
+        "announce.finished",
         "lock.released",
         "unlink.removed",
     ];

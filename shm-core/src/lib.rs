@@ -5,6 +5,10 @@
 //! killed or stopped at any instruction: readers keep the last complete frame, and the next writer
 //! goes on. A reader may be killed or stopped at any instruction: nobody notices.
 //!
+//! The frames of an **external** stream live elsewhere, for example on a device, and only their numbers
+//! and times are in shared memory: a writer announces a frame, and it is complete when the device has
+//! carried it out.
+//!
 //! ```text
 //!   writer process                    shared memory                       reader processes
 //!  ┌──────────────┐  copy in   ┌───────────────────────────┐  copy out   ┌──────────────┐
@@ -39,6 +43,7 @@
 //! | read                                 | [`Reader::open`], [`Reader`], [`View`]                 |
 //! | wait                                 | [`Reader::read_new`], [`Reader::into_async`]           |
 //! | find, inspect and remove segments    | [`list`], [`stat`], [`unlink()`], [`gc`]               |
+//! | publish frames that live elsewhere   | [`StreamConfig::external`], [`Writer::announce`], [`Glance`] |
 //! | copy to and from shared memory       | [`copy`]                                               |
 //! | build another kind of segment        | [`segment`]                                            |
 //!
@@ -66,6 +71,7 @@ mod event;
 pub mod fault;
 #[cfg(all(not(loom), not(feature = "testing")))]
 mod fault;
+mod flight;
 mod lock_word;
 #[cfg(not(loom))]
 mod name;
@@ -97,9 +103,9 @@ pub use segment::{
 };
 #[cfg(not(loom))]
 pub use stream::{
-    AsyncReader, ConfigError, Frame, FrameInfo, FrameMut, FrameTag, Loan, LockError, LockHolder,
-    Naps, PublishError, ReadError, ReadFuture, Reader, Stream, StreamConfig, View, WriteError,
-    Writer,
+    Announced, AsyncReader, ConfigError, External, Frame, FrameInfo, FrameMut, FrameTag, Glance,
+    Loan, LockError, LockHolder, Naps, PublishError, ReadError, ReadFuture, Reader, Stream,
+    StreamConfig, View, WordStore, WriteError, Writer,
 };
 #[cfg(not(loom))]
 pub use tensor::{MAX_DIMS, TensorDesc, TensorError};

@@ -29,6 +29,9 @@
 //! fence keeps payload loads above the second look. A writer that stops anywhere in 2-4 leaves
 //! `latest` where it was; the next writer takes the same cell again. One that stopped between 4
 //! and 5 has completed its frame: [`Ring::recover`] hands it over.
+//!
+//! A device that carries out a frame in the writer's place is given the same stores as a list
+//! ([`Ring::beginning`], [`Ring::completion`]), because it cannot run this code.
 
 use crate::sync::{AtomicU64, Mutation, Ordering, fence, mutated};
 
@@ -98,6 +101,13 @@ pub(crate) struct Stamp {
     sequence: u64,
 }
 
+/// One store of a frame that is carried out elsewhere.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Store<'a> {
+    pub(crate) word: &'a AtomicU64,
+    pub(crate) value: u64,
+}
+
 /// What the sequence of a cell says while frame `count` is being written.
 #[inline]
 const fn unfinished(count: u64) -> u64 {
@@ -147,6 +157,40 @@ impl<C: Cells> Ring<'_, C> {
             fence(Ordering::Release);
         }
         Writing { index, count }
+    }
+
+    /// The cell of frame `count`, untouched: for a frame that is carried out elsewhere.
+    pub(crate) fn reserve(&self, count: u64) -> Writing {
+        Writing { index: self.index_of(count), count }
+    }
+
+    /// What [`begin`](Self::begin) stores. A release fence, or whatever does its work on a device,
+    /// belongs between it and the payload.
+    pub(crate) fn beginning(&self, writing: &Writing) -> [Store<'_>; 1] {
+        let value = match mutated(Mutation::OddMark) {
+            true => complete(writing.count.wrapping_sub(self.cells.len() as u64)),
+            false => unfinished(writing.count),
+        };
+        [Store { word: &self.cells.cell(writing.index).sequence, value }]
+    }
+
+    /// What [`seal`](Self::seal) and [`hand_over`](Self::hand_over) store, in that order. A release
+    /// fence, or whatever does its work on a device, belongs before each of the last two.
+    pub(crate) fn completion(&self, writing: &Writing, header: &CellHeader) -> [Store<'_>; 7] {
+        let cell = self.cells.cell(writing.index);
+        let mut stores = [
+            Store { word: &cell.frame_id, value: header.frame_id },
+            Store { word: &cell.written_mono_ns, value: header.written_mono_ns },
+            Store { word: &cell.written_wall_ns, value: header.written_wall_ns },
+            Store { word: &cell.acquired_wall_ns, value: header.acquired_wall_ns },
+            Store { word: &cell.byte_len, value: header.byte_len },
+            Store { word: &cell.sequence, value: complete(writing.count) },
+            Store { word: self.latest, value: writing.count },
+        ];
+        if mutated(Mutation::LatestFirst) {
+            stores.swap(5, 6);
+        }
+        stores
     }
 
     /// First half of publishing: the cell is stable, but not yet the newest.

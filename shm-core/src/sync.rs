@@ -1,7 +1,7 @@
 //! The only place that decides between the processor's atomics and loom's.
 //!
 //! Every lock-free protocol of this crate (see [`seqlock`](crate::seqlock),
-//! [`event`](crate::event) and [`lock_word`](crate::lock_word)) is written over *borrowed* atomics from here, so that the code that
+//! [`event`](crate::event), [`flight`](crate::flight) and [`lock_word`](crate::lock_word)) is written over *borrowed* atomics from here, so that the code that
 //! runs over a mapping is the code that the model checker runs. Upholds invariant 1 (a peer may
 //! stop at any instruction) by making it checkable.
 
@@ -26,6 +26,12 @@ pub(crate) enum Mutation {
     CountCheck,
     /// Write into the cell that `latest` names.
     ReuseLatest,
+    /// Let a device leave out the odd mark.
+    OddMark,
+    /// Let a device hand a frame over before it is complete.
+    LatestFirst,
+    /// Ask whether the writer lives before reading the epoch that the answer is good for.
+    DoubtLate,
     /// Sleep without looking once more after arming.
     SleepUnchecked,
     /// Ring without advancing the epoch, so that the kernel's comparison sees no change.

@@ -1,5 +1,6 @@
 //! Death at every named point, and what the others find.
 
+use crate::announced;
 use crate::names;
 use crate::rig::{Rig, SIGKILL, SIZES};
 use shm_core::fault::POINTS;
@@ -9,6 +10,7 @@ use shm_tests::Scene;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Doing {
     Publishing,
+    Announcing,
     Creating,
     Unlinking,
 }
@@ -16,6 +18,7 @@ enum Doing {
 fn doing(point: &str) -> Option<Doing> {
     match point.split_once('.')? {
         ("lock" | "publish", _) => Some(Doing::Publishing),
+        ("announce", _) => Some(Doing::Announcing),
         ("create", _) => Some(Doing::Creating),
         ("unlink", _) => Some(Doing::Unlinking),
         _ => None,
@@ -53,6 +56,7 @@ fn every_point_has_a_scenario() {
     for &point in POINTS {
         match doing(point) {
             Some(Doing::Publishing) => writer_dies(&scene, point, 8, 2),
+            Some(Doing::Announcing) => announced::writer_dies(&scene, point, 8, 2),
             Some(Doing::Creating) => names::creator_dies(&scene, point),
             Some(Doing::Unlinking) => names::unlinker_dies(&scene, point),
             None => panic!("fault point '{point}' has no scenario: add one"),

@@ -1,7 +1,7 @@
 //! A stream with a reader in this process, and what must hold for it at any moment.
 
 use shm_core::{Deadline, FrameTag, ReadError, Reader, Stream, StreamConfig, Writer};
-use shm_tests::{Payload, Peer, Scene, tag, verify};
+use shm_tests::{Payload, Peer, Scene, carry_out, tag, verify};
 
 pub(crate) const SIGKILL: Option<i32> = Some(libc::SIGKILL);
 
@@ -20,8 +20,17 @@ pub(crate) struct Rig<'a> {
 
 impl<'a> Rig<'a> {
     pub(crate) fn new(scene: &'a Scene, suffix: &str, words: usize) -> Rig<'a> {
-        let name = scene.name(suffix);
+        Rig::over(scene, suffix, words, StreamConfig::of::<u64>(&[words]).unwrap())
+    }
+
+    /// Over a mirrored stream whose frames live elsewhere.
+    pub(crate) fn external(scene: &'a Scene, suffix: &str, words: usize) -> Rig<'a> {
         let config = StreamConfig::of::<u64>(&[words]).unwrap();
+        Rig::over(scene, suffix, words, config.external(b"elsewhere", true).unwrap())
+    }
+
+    fn over(scene: &'a Scene, suffix: &str, words: usize, config: StreamConfig) -> Rig<'a> {
+        let name = scene.name(suffix);
         let stream = Stream::create(&name, &config).unwrap();
         let reader = Reader::open(&name).unwrap();
         Rig { scene, name, stream, reader, payload: Payload::new(words) }
@@ -88,8 +97,15 @@ impl<'a> Rig<'a> {
     #[track_caller]
     pub(crate) fn publish(&mut self, writer: &mut Writer) -> u64 {
         let count = self.stream.count() + 1;
-        let published =
-            writer.publish_tagged(self.payload.of(count), FrameTag::id(tag(count))).unwrap();
+        let (payload, tag) = (self.payload.of(count), FrameTag::id(tag(count)));
+        let published = match self.stream.external() {
+            None => writer.publish_tagged(payload, tag).unwrap(),
+            Some(_) => {
+                let announced = writer.announce(tag).unwrap();
+                carry_out(&self.stream, &announced, payload);
+                announced.count()
+            }
+        };
         assert_eq!(published, count, "count goes on without a gap");
         assert_eq!(self.read(), count);
         count

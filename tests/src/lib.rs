@@ -25,6 +25,7 @@
 #[doc = include_str!("../../README.md")]
 mod readme {}
 
+mod device;
 mod failure;
 mod leftovers;
 mod payload;
@@ -35,6 +36,7 @@ mod scene;
 pub mod triton;
 mod watchdog;
 
+pub use device::{carry_out, carry_out_on_host};
 pub use failure::Failure;
 pub use leftovers::leftovers;
 pub use payload::{Payload, Torn, tag, verify};

@@ -63,6 +63,8 @@ pub struct SegmentInfo {
     pub writer_locked: bool,
     /// The attached handles, as far as the table has room for them.
     pub holders: Vec<Holder>,
+    /// The kind's own immutable description.
+    pub geometry: Vec<u8>,
     /// The counters that its kind declares.
     pub counters: Vec<CounterValue>,
 }
@@ -131,6 +133,7 @@ mod platform {
             attached: held(locks::PRESENCE)?,
             writer_locked: is_writer_locked(&file, &header, held)?,
             holders: holders(&file, &header, held)?,
+            geometry: SegmentHeader::slice(&fixed, header.geometry).to_vec(),
             counters: counters(&file, &fixed, &header, &identity),
         })
     }

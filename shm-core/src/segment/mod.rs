@@ -198,6 +198,11 @@ impl Segment {
         self.header.payload_offset as usize
     }
 
+    /// Page size of the system that it was made on.
+    pub(crate) fn page_size(&self) -> usize {
+        self.header.page_size as usize
+    }
+
     pub(crate) fn hot_len(&self) -> usize {
         self.header.hot_len as usize
     }

@@ -155,16 +155,12 @@ impl Desk {
     fn serve(&self, shared: &Shared) {
         while let Some((after, until)) = self.next_wish() {
             let deadline = until.map_or(Deadline::NEVER, Deadline::at);
-            let ring = shared.ring();
-            let event = shared.segment.wake_event();
-            let recheck = shared.segment.recheck();
             let changed = || {
                 let wish = self.wish.lock();
                 wish.closed || wish.waker.is_none() || wish.after != after || wish.until != until
             };
-            let ready = || ring.newest() > after || changed();
             // However it ended, the future looks for itself.
-            let _ = shared.wait(event, deadline, Duration::ZERO, recheck, ready);
+            let _ = shared.wait_for_frame(after, deadline, Duration::ZERO, changed);
             let mut wish = self.wish.lock();
             wish.asleep = false;
             let current = (wish.after, wish.until) == (after, until);
@@ -210,6 +206,7 @@ impl<T: Element> Future for ReadFuture<'_, T> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
+        this.reader.reader.check_payload()?;
         match this.reader.reader.wait_after(this.after, Deadline::NOW) {
             Ok(_) => Poll::Ready(this.reader.reader.read()),
             Err(ReadError::Timeout { name, after, writer_alive, .. })

@@ -4,6 +4,7 @@
 
 use super::Reader;
 use super::error::ReadError;
+use super::in_flight::Watch;
 use super::waiting::Waited;
 use crate::deadline::Deadline;
 use crate::event::Armed;
@@ -15,6 +16,7 @@ pub struct Naps<'a> {
     reader: &'a Reader,
     count: u64,
     armed: Option<Armed>,
+    watch: Watch,
 }
 
 impl Naps<'_> {
@@ -28,8 +30,14 @@ impl Naps<'_> {
         let (reader, count) = (self.reader, self.count);
         let shared = &**reader.stream().shared();
         let (event, ring) = (shared.segment.wake_event(), shared.ring());
-        match shared.nap(event, reader.spin, longest, &mut self.armed, || ring.newest() > count) {
-            Waited::Ready => Ok(Some(reader.count())),
+        let (in_flight, longest) = match self.watch.next_nap(shared, count) {
+            Some(nap) => (true, longest.min(nap)),
+            None => (false, longest),
+        };
+        let (watch, armed) = (&self.watch, &mut self.armed);
+        let ready = || ring.newest() > count || (!in_flight && watch.is_in_flight(shared, count));
+        match shared.nap(event, reader.spin, longest, armed, ready) {
+            Waited::Ready => Ok(Some(reader.count()).filter(|&newest| newest > count)),
             Waited::Retired => Err(reader.stale()),
             Waited::TimedOut => Ok(None),
         }
@@ -54,10 +62,7 @@ impl Reader {
     fn wait_slowly(&self, count: u64, deadline: Deadline) -> Result<u64, ReadError> {
         let shared = &**self.stream().shared();
         let begun = Instant::now();
-        let event = shared.segment.wake_event();
-        let ring = shared.ring();
-        let recheck = shared.segment.recheck();
-        match shared.wait(event, deadline, self.spin, recheck, || ring.newest() > count) {
+        match shared.wait_for_frame(count, deadline, self.spin, || false) {
             Waited::Ready => Ok(self.count()),
             Waited::Retired => Err(self.stale()),
             Waited::TimedOut => Err(ReadError::Timeout {
@@ -67,6 +72,19 @@ impl Reader {
                 writer_alive: shared.is_writer_alive(),
             }),
         }
+    }
+
+    /// As [`Reader::wait_after`], for a caller that owns the reader: waits until there is a frame with a
+    /// count above `after`, wherever its payload lives; returns the newest count.
+    ///
+    /// # Errors
+    /// As for [`Reader::wait_after`].
+    pub fn wait_for(
+        &mut self,
+        after: u64,
+        deadline: impl Into<Deadline>,
+    ) -> Result<u64, ReadError> {
+        self.wait_after(after, deadline)
     }
 
     /// As [`Reader::wait_after`], one sleep at a time: for callers who have something to look after in
@@ -84,6 +102,6 @@ impl Reader {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn naps_after(&self, count: u64) -> Naps<'_> {
-        Naps { reader: self, count, armed: None }
+        Naps { reader: self, count, armed: None, watch: Watch::default() }
     }
 }

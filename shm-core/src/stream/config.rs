@@ -1,5 +1,6 @@
 //! What a new stream shall be. Upholds invariant 2 at the source: only checked geometry is written.
 
+use super::external::{DESCRIPTOR_MAX, External, HOLDER_OF_CREATOR};
 use super::layout::{HOT, Layout, STREAM_KIND};
 use crate::dtype::{Dtype, Element};
 use crate::segment::{CounterSpec, CreateError, Lifetime, Place, SegmentSpec};
@@ -63,6 +64,14 @@ pub enum ConfigError {
         /// Its length in bytes.
         found: usize,
     },
+    /// A descriptor beyond its bound.
+    #[error(
+        "the descriptor of an external stream has {found} bytes; at most {DESCRIPTOR_MAX} are supported, so describe less or use metadata"
+    )]
+    Descriptor {
+        /// Its length in bytes.
+        found: usize,
+    },
 }
 
 impl StreamConfig {
@@ -71,7 +80,7 @@ impl StreamConfig {
     /// # Errors
     /// [`ConfigError`] if a dimension is 0, there are too many, or the size overflows.
     pub fn new(dtype: Dtype, shape: &[usize]) -> Result<StreamConfig, ConfigError> {
-        let layout = Layout::new(TensorDesc::new(dtype, shape)?, 3)?;
+        let layout = Layout::new(TensorDesc::new(dtype, shape)?, 3, None)?;
         Ok(StreamConfig {
             layout,
             metadata: Vec::new(),
@@ -118,7 +127,7 @@ impl StreamConfig {
     }
 
     fn with_cells(mut self, cells: usize) -> Result<StreamConfig, ConfigError> {
-        self.layout = Layout::new(self.layout.desc, cells)?;
+        self.layout = Layout::new(self.layout.desc, cells, self.layout.external)?;
         Ok(self)
     }
 
@@ -131,6 +140,38 @@ impl StreamConfig {
             return Err(ConfigError::Metadata { found: bytes.len() });
         }
         self.metadata = bytes.to_vec();
+        Ok(self)
+    }
+
+    /// Frames live elsewhere, at what `descriptor` says (at most 4 KiB, opaque to this crate): the
+    /// segment has everything of a stream but their bytes, and frames are
+    /// [announced](crate::Writer::announce) rather than published. With `mirrored`, each is also
+    /// written to cells of the segment, and ordinary readers read those.
+    ///
+    /// ```
+    /// use shm_core::{Deadline, FrameTag, Stream, StreamConfig};
+    /// let config = StreamConfig::of::<f32>(&[1000])?.external(b"device 0, handle 7", false)?;
+    /// let stream = Stream::process_local("doc", &config)?;
+    /// let announced = stream.writer(Deadline::NOW)?.announce(FrameTag::default())?;
+    /// announced.begin_on_host();
+    /// // Write the payload, wherever cell `announced.cell()` lies.
+    /// announced.finish_on_host();
+    /// assert_eq!(stream.reader().look()?.info().count, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ConfigError::Descriptor`] beyond 4 KiB.
+    pub fn external(
+        mut self,
+        descriptor: &[u8],
+        mirrored: bool,
+    ) -> Result<StreamConfig, ConfigError> {
+        if descriptor.len() > DESCRIPTOR_MAX {
+            return Err(ConfigError::Descriptor { found: descriptor.len() });
+        }
+        let external = External { descriptor: descriptor.into(), mirrored };
+        self.layout = Layout::new(self.layout.desc, self.layout.cells, Some(external))?;
         Ok(self)
     }
 
@@ -172,16 +213,22 @@ impl StreamConfig {
 
     pub(crate) fn spec(&self) -> SegmentSpec {
         let counter = |name, unit, offset| CounterSpec { name, unit, place: Place::Hot(offset) };
+        let mut counters = vec![
+            counter("frames", "frame", HOT.latest),
+            counter("aborted", "frame", HOT.aborted),
+            counter("writers", "writer", HOT.writers),
+            counter("writer_pid", "pid", HOT.writer_pid),
+            counter("writer_since", "ns", HOT.writer_since),
+        ];
+        let is_external = self.layout.external.is_some();
+        if is_external {
+            counters.push(counter("announced", "frame", HOT.announced));
+        }
         SegmentSpec {
             kind: STREAM_KIND,
             geometry: self.layout.encode(),
-            counters: vec![
-                counter("frames", "frame", HOT.latest),
-                counter("aborted", "frame", HOT.aborted),
-                counter("writers", "writer", HOT.writers),
-                counter("writer_pid", "pid", HOT.writer_pid),
-                counter("writer_since", "ns", HOT.writer_since),
-            ],
+            counters,
+            hold: is_external.then_some(HOLDER_OF_CREATOR),
             metadata: self.metadata.clone(),
             hot_len: self.layout.hot_len(),
             payload_len: self.layout.payload_len(),

@@ -100,6 +100,22 @@ pub enum PublishError {
         /// The stream.
         name: String,
     },
+    /// The frames live elsewhere, so they cannot be published from here.
+    #[error(
+        "frames of stream '{name}' live elsewhere and are published through their device; use shm_cuda::DeviceWriter, or announce them"
+    )]
+    External {
+        /// The stream.
+        name: String,
+    },
+    /// The frames live in the segment, so there is nobody else to carry them out.
+    #[error(
+        "frames of stream '{name}' live in shared memory and cannot be announced; publish them with Writer::publish"
+    )]
+    NotExternal {
+        /// The stream.
+        name: String,
+    },
     /// A way to copy that this machine does not have.
     #[error("copy path {} is not available on this machine; choose one whose `available()` is true", path.name())]
     CopyPath {
@@ -161,6 +177,14 @@ pub enum ReadError {
         waited: Duration,
         /// Whether a process holds the writer lock, if the system could tell.
         writer_alive: Option<bool>,
+    },
+    /// The frames live elsewhere only.
+    #[error(
+        "frames of stream '{name}' live on a device and not in shared memory; read them with shm_cuda::DeviceReader, or create the stream with Mirror::Host (in Python cpu_mirror=True)"
+    )]
+    NoHostPayload {
+        /// The stream.
+        name: String,
     },
     /// Elements of another type were asked for.
     #[error(

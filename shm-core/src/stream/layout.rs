@@ -2,11 +2,14 @@
 //!
 //! Upholds invariant 2. Cell headers are 64 bytes; a payload of up to 256 bytes follows its header
 //! directly, in the same or the next cache line, and needs no page of its own. Larger payloads lie in
-//! the payload part, aligned to 64 bytes.
+//! the payload part, aligned to 64 bytes. Payloads of an external stream lie elsewhere, and here too only if it
+//! is mirrored.
 
 use super::Shared;
 use super::config::{ConfigError, MAX_CELLS};
+use super::external::External;
 use crate::dtype::Dtype;
+use crate::flight::Flight;
 use crate::segment::{OpenError, PAYLOAD_ALIGN, Segment};
 use crate::seqlock::{Cell, Cells, Ring};
 use crate::tensor::{MAX_DIMS, TensorDesc};
@@ -26,7 +29,11 @@ pub(crate) struct HotOffsets {
     pub(crate) writer_since: usize,
     pub(crate) writers: usize,
     pub(crate) aborted: usize,
+    /// When the process at `writer_pid` started; external streams only.
+    pub(crate) writer_start: usize,
     pub(crate) latest: usize,
+    /// Count of the newest frame announced; external streams only.
+    pub(crate) announced: usize,
     cells: usize,
 }
 
@@ -35,7 +42,9 @@ pub(crate) const HOT: HotOffsets = HotOffsets {
     writer_since: 16,
     writers: 24,
     aborted: 32,
+    writer_start: 56,
     latest: 64,
+    announced: 72,
     cells: 128,
 };
 
@@ -50,7 +59,10 @@ struct StreamGeometry {
     shape: [u64; MAX_DIMS],
 }
 
-const _: () = assert!(size_of::<StreamGeometry>() == 24 + 8 * MAX_DIMS);
+/// An external stream's description of where its frames lie follows, see [`External`].
+pub(crate) const GEOMETRY_LEN: usize = size_of::<StreamGeometry>();
+
+const _: () = assert!(GEOMETRY_LEN == 24 + 8 * MAX_DIMS);
 
 /// A stream's checked geometry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,24 +74,33 @@ pub(crate) struct Layout {
     /// Distance between cell headers.
     cell_stride: usize,
     inline: bool,
+    /// False if frames lie elsewhere only.
+    pub(crate) host_payload: bool,
+    pub(crate) external: Option<External>,
 }
 
 impl Layout {
-    pub(crate) fn new(desc: TensorDesc, cells: usize) -> Result<Layout, ConfigError> {
+    pub(crate) fn new(
+        desc: TensorDesc,
+        cells: usize,
+        external: Option<External>,
+    ) -> Result<Layout, ConfigError> {
         if !(1..=MAX_CELLS).contains(&cells) {
             return Err(ConfigError::Cells { found: cells });
         }
         let frame = desc.byte_len();
         let too_large = || ConfigError::TooLarge { cells, frame };
         let padded = frame.checked_next_multiple_of(PAYLOAD_ALIGN).ok_or_else(too_large)?;
-        let inline = frame <= INLINE_MAX && cells * (CELL_LEN + padded) <= INLINE_TOTAL;
+        let host_payload = external.as_ref().is_none_or(|external| external.mirrored);
+        let inline =
+            host_payload && frame <= INLINE_MAX && cells * (CELL_LEN + padded) <= INLINE_TOTAL;
         let payload_stride = if inline { CELL_LEN + padded } else { padded };
         let cell_stride = if inline { payload_stride } else { CELL_LEN };
         let total = payload_stride.checked_mul(cells).ok_or_else(too_large)?;
         if total > isize::MAX as usize - (1 << 30) {
             return Err(too_large());
         }
-        Ok(Layout { desc, cells, payload_stride, cell_stride, inline })
+        Ok(Layout { desc, cells, payload_stride, cell_stride, inline, host_payload, external })
     }
 
     pub(crate) fn hot_len(&self) -> usize {
@@ -87,7 +108,7 @@ impl Layout {
     }
 
     pub(crate) fn payload_len(&self) -> usize {
-        match self.inline {
+        match self.inline || !self.host_payload {
             true => 0,
             // The last frame needs no padding.
             false => self.payload_stride * (self.cells - 1) + self.desc.byte_len(),
@@ -106,7 +127,11 @@ impl Layout {
             dims: self.desc.shape().len() as u32,
             shape,
         };
-        bytemuck::bytes_of(&geometry).to_vec()
+        let mut bytes = bytemuck::bytes_of(&geometry).to_vec();
+        if let Some(external) = &self.external {
+            external.append_to(&mut bytes);
+        }
+        bytes
     }
 
     /// Decodes and checks the geometry of an open segment against its lengths.
@@ -128,10 +153,11 @@ impl Layout {
         let corrupt = |field, expected: &str, found: u64| {
             Err(OpenError::corrupt(name, field, expected, found))
         };
-        let Ok(geometry) = bytemuck::try_pod_read_unaligned::<StreamGeometry>(bytes) else {
-            let expected = size_of::<StreamGeometry>().to_string();
-            return corrupt("geometry length", &expected, bytes.len() as u64);
+        let Some((fixed, extension)) = bytes.split_at_checked(GEOMETRY_LEN) else {
+            return corrupt("geometry length", &GEOMETRY_LEN.to_string(), bytes.len() as u64);
         };
+        let geometry = bytemuck::pod_read_unaligned::<StreamGeometry>(fixed);
+        let external = External::decode(name, extension)?;
         let code = u8::try_from(geometry.dtype).ok().and_then(Dtype::from_code);
         let Some(dtype) = code else {
             return corrupt("dtype", "a known dtype code (1..=15)", geometry.dtype.into());
@@ -150,7 +176,7 @@ impl Layout {
             return corrupt("frame_len", &desc.byte_len().to_string(), geometry.frame_len);
         }
         let cells = usize::try_from(geometry.cells).unwrap_or(usize::MAX);
-        match Layout::new(desc, cells) {
+        match Layout::new(desc, cells, external) {
             Ok(layout) => Ok(layout),
             Err(_) => corrupt("cells", &format!("1..={MAX_CELLS}"), geometry.cells),
         }
@@ -181,6 +207,12 @@ impl Shared {
         Ring { latest: self.segment.hot(HOT.latest), cells: MappedCells { shared: self } }
     }
 
+    /// What was announced of an external stream.
+    #[inline]
+    pub(crate) fn flight(&self) -> Flight<'_> {
+        Flight { announced: self.segment.hot(HOT.announced) }
+    }
+
     /// Offset of a cell's header in the segment.
     #[inline]
     fn cell_at(&self, index: usize) -> usize {
@@ -203,7 +235,7 @@ mod tests {
     use super::*;
 
     fn layout(bytes: usize, cells: usize) -> Layout {
-        Layout::new(TensorDesc::new(Dtype::U8, &[bytes]).unwrap(), cells).unwrap()
+        Layout::new(TensorDesc::new(Dtype::U8, &[bytes]).unwrap(), cells, None).unwrap()
     }
 
     #[test]

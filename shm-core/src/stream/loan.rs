@@ -69,6 +69,9 @@ impl Writer {
     /// child of the process that took the lock. Nothing was published then.
     pub fn commit_loan(&mut self, mut loan: Loan, tag: FrameTag) -> Result<u64, PublishError> {
         self.check_usable()?;
+        if self.shared().layout.external.is_some() {
+            return Err(self.external());
+        }
         let found = loan.writing.as_ref().map_or(0, |writing| writing.count);
         if !Arc::ptr_eq(self.shared(), &loan.shared) || found != self.next_count() {
             let (name, expected) = (self.name().to_owned(), self.next_count());

@@ -5,6 +5,9 @@
 //! is believed while the kernel keeps its holder's byte locked, which ends with the holder
 //! ([`crate::lock_word`]). The event wakes the next writer when a living one lets go; a dead one
 //! cannot ring, so waiters also look for themselves every few milliseconds.
+//!
+//! Frames of an external stream may be in flight when their writer dies. What carries them out goes
+//! when its process does, which may be later than its locks go; so the next writer waits for that.
 
 use super::Shared;
 use super::error::{LockError, LockHolder};
@@ -14,12 +17,15 @@ use crate::clock;
 use crate::deadline::Deadline;
 use crate::fault;
 use crate::os::{Access, generation};
+use crate::process::ProcessId;
 use crate::sync::Ordering;
 use std::io;
 use std::time::{Duration, Instant};
 
 /// How soon a waiting writer notices that the holder died.
 const RECHECK: Duration = Duration::from_millis(5);
+/// How often a writer looks whether what its predecessor left in flight has come to an end.
+const SETTLING: Duration = Duration::from_millis(1);
 /// How long a holder that was found alive is believed without asking the kernel again.
 const BELIEF: Duration = Duration::from_millis(1);
 
@@ -45,6 +51,11 @@ impl Shared {
             return Err(LockError::Stale { name: name() });
         }
         fault::hit("lock.taken");
+        if self.layout.external.is_some() {
+            self.await_predecessor(taken_in, deadline)?;
+            let start = self.segment.hot(HOT.writer_start);
+            start.store(ProcessId::own().start, Ordering::Relaxed);
+        }
         self.sign_in();
         Ok(taken_in)
     }
@@ -74,13 +85,53 @@ impl Shared {
         }
     }
 
+    /// Waits until nothing that a predecessor announced is carried out any more: all of it is complete,
+    /// or its process is gone. On failure the lock is free again.
+    #[cold]
+    fn await_predecessor(&self, taken_in: u64, deadline: Deadline) -> Result<(), LockError> {
+        let begun = Instant::now();
+        loop {
+            let left = self.writer_process().filter(|_| self.has_frames_in_flight());
+            if !left.is_some_and(ProcessId::is_visible) {
+                return Ok(());
+            }
+            let name = || self.segment.name().to_owned();
+            if self.is_retired() {
+                self.unlock_writer(taken_in);
+                return Err(LockError::Stale { name: name() });
+            }
+            let nap = deadline.slice(SETTLING);
+            if nap.is_zero() {
+                let (holder, waited) = (self.lock_holder(), begun.elapsed());
+                self.unlock_writer(taken_in);
+                return Err(LockError::Timeout { name: name(), holder, waited });
+            }
+            std::thread::sleep(nap);
+        }
+    }
+
+    fn has_frames_in_flight(&self) -> bool {
+        self.layout.external.is_some() && self.flight().is_above(self.ring().newest())
+    }
+
+    /// The process that signed in last and, unless it died or left frames in flight, has not signed out.
+    fn writer_process(&self) -> Option<ProcessId> {
+        let pid = self.segment.hot(HOT.writer_pid).load(Ordering::Relaxed);
+        let pid = u32::try_from(pid).ok().filter(|&pid| pid != 0)?;
+        let start = self.segment.hot(HOT.writer_start).load(Ordering::Relaxed);
+        Some(ProcessId { pid, start })
+    }
+
     /// Lets go of the writer lock, if this process is the one that took it.
     #[inline]
     pub(crate) fn unlock_writer(&self, taken_in: u64) {
         if taken_in != generation() {
             return;
         }
-        self.segment.hot(HOT.writer_pid).store(0, Ordering::Relaxed);
+        // Who leaves frames in flight stays named: the next writer has to know whose they are.
+        if !self.has_frames_in_flight() {
+            self.segment.hot(HOT.writer_pid).store(0, Ordering::Relaxed);
+        }
         self.segment.writer_lock().give_back();
         fault::hit("lock.released");
         self.segment.lock_event().ring(self.segment.backing().parker());

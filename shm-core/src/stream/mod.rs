@@ -4,12 +4,16 @@
 //! segment's geometry; [`layout`] turns it into offsets, `seqlock` moves frames through the cells,
 //! `event` lets readers sleep, and the writer lock is a kernel lock that dies with its holder.
 
+mod announcing;
 mod asynchronous;
 mod awaiting;
 mod config;
 mod copying;
 mod error;
+mod external;
 mod frame;
+mod glance;
+mod in_flight;
 mod layout;
 mod loan;
 mod lock;
@@ -18,11 +22,14 @@ mod view;
 mod waiting;
 mod writer;
 
+pub use announcing::{Announced, WordStore};
 pub use asynchronous::{AsyncReader, ReadFuture};
 pub use awaiting::Naps;
 pub use config::{ConfigError, StreamConfig};
 pub use error::{LockError, LockHolder, PublishError, ReadError, WriteError};
+pub use external::External;
 pub use frame::{Frame, FrameInfo, FrameTag};
+pub use glance::Glance;
 pub use loan::Loan;
 pub use reader::Reader;
 pub use view::View;

@@ -88,6 +88,7 @@ impl Reader {
         if out.len() != expected {
             return Err(self.wrong_length("bytes", expected, out.len()));
         }
+        self.check_payload()?;
         self.take_newest(out)
     }
 
@@ -113,8 +114,9 @@ impl Reader {
     /// As for [`Reader::read_into`].
     #[inline]
     pub fn read_with(&mut self, mut use_it: impl FnMut(*const u8)) -> Result<FrameInfo, ReadError> {
+        self.check_payload()?;
         let stamp = self.newest(|shared, stamp| use_it(shared.payload(stamp.index)))?;
-        Ok(self.note(&stamp))
+        Ok(self.count_in(&stamp))
     }
 
     /// The newest complete frame, copied into a new vector.
@@ -206,6 +208,7 @@ impl Reader {
         count: u64,
         use_it: impl FnOnce(*const u8),
     ) -> Result<FrameInfo, ReadError> {
+        self.check_payload()?;
         let found = self.take_frame(count, |shared, stamp| use_it(shared.payload(stamp.index)))?;
         let stamp =
             found.ok_or_else(|| ReadError::Overwritten { name: self.name().to_owned(), count })?;
@@ -247,8 +250,9 @@ impl Reader {
     /// # Errors
     /// As for [`Reader::read_into`].
     pub fn view(&mut self) -> Result<View, ReadError> {
+        self.check_payload()?;
         let stamp = self.newest(|_, _| {})?;
-        let info = self.note(&stamp);
+        let info = self.count_in(&stamp);
         Ok(View::new(self.stream.clone(), stamp, info))
     }
 
@@ -335,12 +339,15 @@ impl Reader {
     #[inline]
     fn take_newest(&mut self, out: &mut [u8]) -> Result<FrameInfo, ReadError> {
         let stamp = self.newest(|shared, stamp| shared.take(stamp.index, out))?;
-        Ok(self.note(&stamp))
+        Ok(self.count_in(&stamp))
     }
 
     /// The newest frame for which `use_it` ran between two looks that agree.
     #[inline]
-    fn newest(&self, mut use_it: impl FnMut(&Shared, &Stamp)) -> Result<Stamp, ReadError> {
+    pub(super) fn newest(
+        &self,
+        mut use_it: impl FnMut(&Shared, &Stamp),
+    ) -> Result<Stamp, ReadError> {
         let backoff = Backoff::new();
         for _ in 0..EAGER {
             if let Some(stamp) = self.attempt(&mut use_it)? {
@@ -397,7 +404,7 @@ impl Reader {
         }
     }
 
-    fn take_frame(
+    pub(super) fn take_frame(
         &self,
         count: u64,
         use_it: impl FnOnce(&Shared, &Stamp),
@@ -414,7 +421,7 @@ impl Reader {
     }
 
     #[inline]
-    fn note(&mut self, stamp: &Stamp) -> FrameInfo {
+    pub(super) fn count_in(&mut self, stamp: &Stamp) -> FrameInfo {
         let info = FrameInfo::new(&stamp.header, self.seen);
         self.missed = self.missed.saturating_add(info.missed);
         self.seen = info.count;
@@ -442,11 +449,21 @@ impl Reader {
 
     #[inline]
     fn check_dtype<T: Element>(&self) -> Result<(), ReadError> {
+        self.check_payload()?;
         let expected = self.desc().dtype();
         if T::DTYPE == expected {
             return Ok(());
         }
         Err(ReadError::Dtype { name: self.name().to_owned(), expected, found: T::DTYPE })
+    }
+
+    /// The frames are in the segment.
+    #[inline]
+    pub(super) fn check_payload(&self) -> Result<(), ReadError> {
+        match self.stream.shared().layout.host_payload {
+            true => Ok(()),
+            false => Err(self.no_host_payload()),
+        }
     }
 
     #[inline]
@@ -463,6 +480,11 @@ impl Reader {
     fn wrong_length(&self, unit: &'static str, expected: usize, found: usize) -> ReadError {
         let (name, shape) = (self.name().to_owned(), self.desc().shape().to_vec());
         ReadError::Length { name, shape, unit, expected, found }
+    }
+
+    #[cold]
+    fn no_host_payload(&self) -> ReadError {
+        ReadError::NoHostPayload { name: self.name().to_owned() }
     }
 
     #[cold]

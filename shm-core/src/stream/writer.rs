@@ -55,6 +55,10 @@ impl Writer {
         let before = shared.ring().newest();
         let newest = shared.ring().recover();
         fault::hit("lock.recovered");
+        if shared.layout.external.is_some() {
+            // Nobody carries out what a predecessor announced any more; see `lock_writer`.
+            shared.flight().settle(newest);
+        }
         if newest != before {
             shared.segment.wake_event().ring(shared.segment.backing().parker());
         }
@@ -189,6 +193,9 @@ impl Writer {
     #[inline]
     pub(super) fn begin(&mut self) -> Result<Writing, PublishError> {
         self.check_usable()?;
+        if self.shared.layout.external.is_some() {
+            return Err(self.external());
+        }
         fault::hit("publish.begin");
         let writing = self.shared.ring().begin(self.next);
         fault::hit("publish.odd");
@@ -216,19 +223,20 @@ impl Writer {
         self.next
     }
 
+    pub(super) fn set_next_count(&mut self, next: u64) {
+        self.next = next;
+    }
+
+    /// The process generation that the lock was taken in.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
     #[inline]
     pub(super) fn finish(&mut self, writing: Writing, tag: FrameTag) -> u64 {
-        let shared = &*self.shared;
         let count = writing.count;
-        let (written_mono_ns, written_wall_ns) = self.clock.now();
-        let header = CellHeader {
-            count,
-            frame_id: tag.id.unwrap_or(count),
-            written_mono_ns,
-            written_wall_ns,
-            acquired_wall_ns: tag.acquired_wall_ns,
-            byte_len: shared.layout.desc.byte_len() as u64,
-        };
+        let header = self.header_of(count, tag);
+        let shared = &*self.shared;
         let ring = shared.ring();
         ring.seal(&writing, header);
         fault::hit("publish.even");
@@ -240,9 +248,28 @@ impl Writer {
         count
     }
 
+    /// What frame `count` carries besides its payload if it is published now.
+    #[inline]
+    pub(super) fn header_of(&mut self, count: u64, tag: FrameTag) -> CellHeader {
+        let (written_mono_ns, written_wall_ns) = self.clock.now();
+        CellHeader {
+            count,
+            frame_id: tag.id.unwrap_or(count),
+            written_mono_ns,
+            written_wall_ns,
+            acquired_wall_ns: tag.acquired_wall_ns,
+            byte_len: self.desc().byte_len() as u64,
+        }
+    }
+
     /// The cell stays unreadable; the next frame takes it again.
     fn give_up(&mut self, _unfinished: Writing) {
         self.shared.segment.hot(HOT.aborted).fetch_add(1, Ordering::Relaxed);
+    }
+
+    #[cold]
+    pub(super) fn external(&self) -> PublishError {
+        PublishError::External { name: self.name().to_owned() }
     }
 
     #[cold]

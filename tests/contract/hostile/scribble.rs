@@ -97,6 +97,8 @@ fn nobody_panics_or_hangs_while_every_word_changes() {
     });
     assert!(calls > 0 && published > 0, "{calls} readings, {published} frames");
 
+    // A word that happens to name a handle that lives is a lock that is held, and stays so.
+    file.set_word(hot_at + hot::LOCK, 0);
     // Once the scribbler is gone, the next frames heal the stream for whoever opens it.
     let mut writer = subject.stream.writer(Duration::from_secs(5)).unwrap();
     for seed in 1..=3 {

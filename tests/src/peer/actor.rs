@@ -1,11 +1,13 @@
 //! What a peer holds and does.
 
+mod announcing;
+
 use crate::payload::{Payload, Torn, tag, verify};
 use crate::pool::PoolActor;
 use crate::triton::TritonActor;
 use core::fmt::{Debug, Display};
 use shm_core::fault::{self, Action};
-use shm_core::{FrameTag, ReadError, Reader, Stream, StreamConfig, Writer};
+use shm_core::{Announced, FrameTag, ReadError, Reader, Stream, StreamConfig, Writer};
 use std::time::{Duration, Instant};
 
 /// What a command answers.
@@ -54,6 +56,7 @@ pub(super) struct Actor {
     writer: Option<Writer>,
     reader: Option<Reader>,
     stream: Option<Stream>,
+    announced: Vec<Announced>,
     pool: PoolActor,
     triton: TritonActor,
 }

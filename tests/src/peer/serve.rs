@@ -16,6 +16,11 @@ use std::cell::Cell;
 /// | `close`                      | drops stream, writer and reader                               |
 /// | `writer MS`, `unlock`        | takes the writer lock, gives it back                          |
 /// | `publish N`, `loan N`        | publishes N frames by copy, in place                          |
+/// | `create-external NAME WORDS` | creates a mirrored stream whose frames live elsewhere         |
+/// | `announce N`                 | announces N frames and leaves them in flight                  |
+/// | `carry-out`                  | carries them out as a device does, waking nobody              |
+/// | `called-back N`              | N frames, announced and carried out by the host               |
+/// | `wait-for COUNT MS`          | waits for a newer frame without reading it                    |
 /// | `loan-half`                  | fills half of the next frame in place, and holds it for ever  |
 /// | `locked N MS`                | N frames, taking the lock for each                            |
 /// | `read`                       | the newest frame, verified: answers its count                 |
@@ -58,6 +63,11 @@ fn act(actor: &mut Actor, lines: &mut Lines, words: &[&str]) -> Reply {
         ["unlock"] => actor.unlock(),
         ["publish", frames] => actor.publish(number(frames)),
         ["loan", frames] => actor.loan(number(frames)),
+        ["create-external", name, words] => actor.create_external(name, number(words) as usize),
+        ["announce", frames] => actor.announce(number(frames)),
+        ["carry-out"] => actor.carry_out(),
+        ["called-back", frames] => actor.called_back(number(frames)),
+        ["wait-for", count, ms] => actor.wait_for(number(count), number(ms)),
         ["loan-half"] => actor.loan_half(|| say("ok half")),
         ["locked", frames, ms] => actor.locked(number(frames), number(ms)),
         ["read"] => actor.read(),

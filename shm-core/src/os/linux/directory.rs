@@ -52,7 +52,9 @@ fn identity(stat: fs::Stat) -> FileIdentity {
         uid: stat.st_uid,
         len: u64::try_from(stat.st_size).unwrap_or(0),
         allocated: u64::try_from(stat.st_blocks).unwrap_or(0) * 512,
-        links: stat.st_nlink,
+        // As wide as the processor's: 32 bits on some.
+        #[allow(clippy::useless_conversion)]
+        links: u64::from(stat.st_nlink),
         regular: FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile,
     }
 }
