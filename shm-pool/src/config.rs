@@ -4,8 +4,9 @@
 //! from a segment passes through the same checks.
 
 use crate::arena::MAX_CHUNKS;
-use crate::layout::{Geometry, Kind};
+use crate::layout::{Geometry, Kind, Layout};
 use crate::seat::MAX_SEATS;
+use crate::word::SEATS_PER_LANE;
 use std::time::Duration;
 
 /// Slots and granules begin at multiples of this many bytes of host memory.
@@ -235,6 +236,17 @@ impl PoolConfig {
             0..=MAX_METADATA => Ok(PoolConfig { metadata: bytes.to_vec(), ..self }),
             found => Err(ConfigError::Metadata { found }),
         }
+    }
+
+    /// Bytes that a storage has to have for such a pool, if its slots begin at multiples of `alignment`,
+    /// a power of two: see [`Storage::ALIGNMENT`](crate::Storage::ALIGNMENT).
+    pub fn storage_len(&self, alignment: usize) -> usize {
+        self.clone().aligned_to(alignment).capacity
+    }
+
+    /// Seats of such a pool.
+    pub(crate) fn seats(&self) -> usize {
+        Layout::new(&self.geometry()).map_or(0, |layout| layout.lanes * SEATS_PER_LANE)
     }
 
     /// Slots begin at multiples of `bytes` of the storage, a power of two.

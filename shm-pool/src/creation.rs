@@ -10,6 +10,7 @@ use crate::ledger::Ledger;
 use crate::member::OWNER_BYTE;
 use crate::pool::{Core, Pool};
 use crate::storage::{Host, Storage};
+use crate::word::SEATS_PER_LANE;
 use shm_core::Deadline;
 use shm_core::segment::{Access, Lifetime, Segment, SegmentSpec};
 use std::sync::Arc;
@@ -149,7 +150,8 @@ impl<S: Storage> Pool<S> {
                 found: descriptor.len(),
             });
         }
-        let spec = spec_of(&config, 0, &descriptor);
+        let seats = config.seats();
+        let spec = spec_of(&config, storage.companion_len(config.slots, seats), &descriptor);
         Ok((config, spec))
     }
 
@@ -163,6 +165,13 @@ impl<S: Storage> Pool<S> {
         let descriptor = &segment.geometry()[size_of::<Geometry>()..];
         let storage = S::attach(descriptor, layout.capacity)
             .map_err(|source| OpenError::Storage { name: name.to_owned(), source })?;
+        let seats = layout.lanes * SEATS_PER_LANE;
+        let (expected, found) = (storage.companion_len(layout.slots, seats), segment.payload_len());
+        if found != expected {
+            let (expected, found) = (expected.to_string(), found as u64);
+            let corrupt = shm_core::OpenError::corrupt(name, "payload_len", expected, found);
+            return Err(corrupt.into());
+        }
         attach(segment, layout, storage, false)
     }
 }
@@ -261,7 +270,7 @@ fn own<S: Storage>(
     let io = |source| CreateError::Io { name: segment.name().to_owned(), source };
     let layout = Layout::of(&segment, false)
         .map_err(|error| io(std::io::Error::other(error.to_string())))?;
-    let ledger = Ledger::new(segment, layout);
+    let ledger = Ledger::new(segment, layout, S::WORKS_ON);
     ledger
         .own()
         .map_err(|source| CreateError::Io { name: ledger.segment.name().to_owned(), source })?;
@@ -281,7 +290,7 @@ fn attach<S: Storage>(
         let (expected, found) = (purpose(entries), purpose(layout.entries));
         return Err(OpenError::Purpose { name, expected, found });
     }
-    let ledger = Ledger::new(segment, layout);
+    let ledger = Ledger::new(segment, layout, S::WORKS_ON);
     ledger.own().map_err(|source| OpenError::Io { name, source })?;
     Ok(Pool::of(Arc::new(Core { ledger, storage, ownership: None, persistent: false })))
 }

@@ -41,6 +41,8 @@ pub(crate) struct Ledger {
     words: NonNull<[AtomicU64]>,
     pub(crate) layout: Layout,
     nameless: AtomicBool,
+    /// See [`Storage::WORKS_ON`](crate::Storage::WORKS_ON).
+    pub(crate) works_on: bool,
     pub(crate) segment: Segment,
 }
 
@@ -51,12 +53,13 @@ unsafe impl Sync for Ledger {}
 
 impl Ledger {
     /// The ledger of a segment whose geometry gave `layout`.
-    pub(crate) fn new(segment: Segment, layout: Layout) -> Ledger {
+    pub(crate) fn new(segment: Segment, layout: Layout, works_on: bool) -> Ledger {
         // SAFETY: pools are opened with full or attached access, so the area is writable.
         let words = unsafe { segment.control(0, layout.control_len / 8) };
         let words = NonNull::from(words);
         let (membership, nameless) = (Membership::default(), AtomicBool::new(false));
-        Ledger { membership, habit: Habit::default(), words, layout, nameless, segment }
+        let habit = Habit::default();
+        Ledger { membership, habit, words, layout, nameless, works_on, segment }
     }
 
     #[inline]

@@ -77,6 +77,8 @@
 mod readme {}
 
 mod arena;
+#[cfg(not(loom))]
+mod attached;
 mod attendance;
 #[cfg(not(loom))]
 mod batch;
@@ -87,6 +89,8 @@ mod config;
 mod consumer;
 #[cfg(not(loom))]
 mod creation;
+#[cfg(not(loom))]
+mod departure;
 #[cfg(not(loom))]
 mod error;
 #[cfg(all(not(loom), feature = "testing"))]
@@ -141,6 +145,8 @@ mod waiters;
 mod waiting;
 mod word;
 
+#[cfg(not(loom))]
+pub use attached::Member;
 #[cfg(not(loom))]
 pub use batch::{Batch, BatchLease, Part};
 #[cfg(not(loom))]

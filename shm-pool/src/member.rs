@@ -13,6 +13,7 @@
 //! the member before was given back. Upholds invariants 1 and 3: dead is who has an entry that is
 //! live and a byte that nobody holds.
 
+use crate::departure::start_of;
 use crate::layout::at;
 use crate::ledger::Ledger;
 use crate::sync::{AtomicU64, Ordering};
@@ -34,6 +35,7 @@ mod field {
     pub(super) const WORD: usize = 0;
     pub(super) const PID: usize = 1;
     pub(super) const SINCE: usize = 2;
+    pub(super) const START: usize = 3;
 }
 
 /// This handle's own entry, claimed anew in each process that uses the handle.
@@ -51,6 +53,9 @@ pub(crate) struct MemberWord(u64);
 impl MemberWord {
     pub(crate) fn is_live(self) -> bool {
         self.0 & 0xFF == LIVE
+    }
+    pub(crate) fn incarnation(self) -> u64 {
+        self.0 >> 8
     }
 }
 
@@ -102,6 +107,10 @@ impl Ledger {
             }
             words[field::PID].store(std::process::id().into(), Ordering::Relaxed);
             words[field::SINCE].store(clock::monotonic_ns(), Ordering::Relaxed);
+            if self.works_on {
+                let start = start_of(std::process::id()).unwrap_or(0);
+                words[field::START].store(start, Ordering::Relaxed);
+            }
             let live = ((before >> 8) + 1) << 8 | LIVE;
             words[field::WORD].store(live, Ordering::Release);
             return Ok(Some((entry, held)));
@@ -129,9 +138,16 @@ impl Ledger {
     }
 
     /// Whether the kernel says that the member lives. A member whose locks cannot be asked about
-    /// does.
+    /// does; and where its work outlives its locks, one whose process is still being taken apart.
     pub(crate) fn is_alive(&self, member: usize) -> bool {
         self.segment.is_held(member as u64).unwrap_or(true)
+            || self.works_on && self.is_being_taken_apart(member)
+    }
+
+    fn is_being_taken_apart(&self, member: usize) -> bool {
+        let word = |field: usize| self.member(member)[field].load(Ordering::Relaxed);
+        let start = start_of(word(field::PID) as u32);
+        start.is_some() && start == Some(word(field::START))
     }
 
     /// Process id of a member, as it wrote it; for reports.

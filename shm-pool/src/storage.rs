@@ -41,12 +41,25 @@ pub trait Storage: core::fmt::Debug + Send + Sync + Sized + 'static {
     /// Slots begin at multiples of this many bytes, a power of two: 256 on hosts, 512 on devices.
     const ALIGNMENT: usize;
 
+    /// True if work that a process began on the storage may go on for a moment after the process lost
+    /// its locks, as the queued copies of a device do while the process is taken apart. What the dead
+    /// had then comes back only when the process is gone altogether.
+    const WORKS_ON: bool = false;
+
     /// Its length in bytes.
     fn len(&self) -> usize;
 
     /// True if it has no bytes, which no pool accepts.
     fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Bytes of host memory, in the pool's own segment, that the storage wants beside the memory it
+    /// lends, for words of its own about a pool of that many slots and seats. See
+    /// [`Pool::companion`](crate::Pool::companion).
+    fn companion_len(&self, slots: usize, seats: usize) -> usize {
+        let _ = (slots, seats);
+        0
     }
 
     /// What another process needs to attach to it, at most 64 KiB. It is kept in the pool's segment.
