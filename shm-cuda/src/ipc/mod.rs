@@ -1,0 +1,142 @@
+//! Device memory of one process in the hands of another: legacy handles.
+//!
+//! ```text
+//!   exporting process                                importing process
+//!   ┌───────────────────────── base ┐                ┌───────────────────────── its own address ┐
+//!   │ allocation  ......[offset,len)│  256 bytes     │ the same memory    ......[offset,len)    │
+//!   └───────────────────────────────┘ ─────────────▶ └──────────────────────────────────────────┘
+//!     export(slice) -> MemoryDescriptor                import(device, &descriptor) -> Import
+//! ```
+//!
+//! A handle names a whole allocation (CUDA C programming guide, interprocess communication), so offset
+//! and length travel with it. Opening one costs milliseconds, so each process opens each allocation
+//! once per device and counts who uses it. The process that exported a handle cannot open it; it gets its own
+//! memory back. Closing an import never frees anything.
+//!
+//! Nothing tells importers that the exporter is gone or has freed the memory: that is for whoever sends
+//! the descriptor to know, as streams and pools do.
+//!
+//! Upholds invariants 2 (a descriptor is checked, and the range it names against what was really
+//! mapped), 6 (an import keeps its mapping) and 8.
+
+mod descriptor;
+mod limbo;
+mod mapping;
+mod own;
+
+pub use descriptor::{DESCRIPTOR_LEN, DescriptorError, MemoryDescriptor};
+pub use limbo::{Collected, collect};
+pub use mapping::{Import, import, imports_open};
+
+pub(crate) use limbo::bury;
+#[cfg(feature = "pool")]
+pub(crate) use limbo::bury_owner;
+pub(crate) use own::{forget as forget_own, remember as remember_own};
+
+use crate::buffer::DeviceSlice;
+use crate::device::DeviceError;
+use crate::driver::calls;
+use crate::error::{CudaError, CudaErrorKind, check};
+use crate::pointer::PointerInfo;
+
+/// Why memory cannot be sent to another process, or used by it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum IpcError {
+    /// Memory that has no legacy handle.
+    #[error(
+        "memory at {address:#x} cannot be exported: only plain allocations (cuMemAlloc, cudaMalloc) \
+         can; it is {what}, so copy it into a DeviceBuffer first"
+    )]
+    NotExportable {
+        /// Where it lies.
+        address: u64,
+        /// What kind of memory it is.
+        what: &'static str,
+    },
+    /// A descriptor that says nothing sensible.
+    #[error(transparent)]
+    Descriptor(#[from] DescriptorError),
+    /// The memory lies on a device that this one cannot reach.
+    #[error(
+        "memory of device {found} cannot be used by {wanted}: the two have no peer access; open the \
+         memory on its own device and copy"
+    )]
+    NoPeerAccess {
+        /// Identity of the device that the memory lies on.
+        found: crate::DeviceUuid,
+        /// Identity of the device that was to use it.
+        wanted: crate::DeviceUuid,
+    },
+    /// The memory is this process's own, and was freed.
+    #[error("the memory at {address:#x} was this process's own and is freed")]
+    Freed {
+        /// Where it was.
+        address: u64,
+    },
+    /// The driver cannot map it.
+    #[error(
+        "process {pid}'s device memory cannot be mapped; that process may have ended, freed it, or \
+         live in another pid namespace"
+    )]
+    Open {
+        /// Who exported it.
+        pid: u32,
+        /// What the driver said.
+        source: CudaError,
+    },
+    /// The device cannot be used.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// The driver refused.
+    #[error("the driver refused to share device memory")]
+    Cuda(#[from] CudaError),
+}
+
+/// Describes `slice`, for another process to [`import`]. The allocation has to outlive its imports.
+///
+/// # Errors
+/// [`IpcError::NotExportable`] for managed, stream-ordered and virtual memory, and for imports.
+pub fn export(slice: DeviceSlice<'_>) -> Result<MemoryDescriptor, IpcError> {
+    let device = slice.device();
+    let _current = device.enter().map_err(IpcError::Cuda)?;
+    let info = PointerInfo::of(slice.address()).map_err(|_| IpcError::NotExportable {
+        address: slice.address(),
+        what: "not known to the driver",
+    })?;
+    let refuse = |what| Err(IpcError::NotExportable { address: slice.address(), what });
+    if !info.on_device {
+        return refuse("host memory");
+    }
+    if info.managed {
+        return refuse("managed memory");
+    }
+    if mapping::is_import(slice.address()) {
+        return refuse("another process's memory, which only that process can export");
+    }
+    let (base, base_len) = range_of(slice.address())?;
+    let mut handle = calls::CUipcMemHandle { reserved: [0; 64] };
+    // SAFETY: `handle` is writable; a context is current.
+    let told = check("cuIpcGetMemHandle", unsafe { calls::cuIpcGetMemHandle(&mut handle, base) });
+    match told {
+        Err(error) if error.kind() == CudaErrorKind::InvalidValue => {
+            return refuse("virtual or stream-ordered memory");
+        }
+        outcome => outcome?,
+    }
+    let offset = slice.address() - base;
+    if offset.checked_add(slice.len() as u64).is_none_or(|end| end > base_len as u64) {
+        return refuse("longer than its allocation");
+    }
+    let handle = handle.reserved.map(|byte| byte as u8);
+    Ok(MemoryDescriptor::new(handle, info.buffer_id, slice, base, base_len))
+}
+
+/// First byte and length of the allocation that holds `address`.
+fn range_of(address: u64) -> Result<(u64, usize), CudaError> {
+    let (mut base, mut len) = (0, 0);
+    // SAFETY: both are writable; a context is current.
+    let told = unsafe { calls::cuMemGetAddressRange_v2(&mut base, &mut len, address) };
+    check("cuMemGetAddressRange", told)?;
+    Ok((base, len))
+}
