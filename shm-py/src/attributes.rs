@@ -4,7 +4,7 @@ use crate::errors;
 use crate::handle::{Attachment, SharedMemory};
 use crate::publication::Numbers;
 use numpy::PyArrayDescr;
-use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple, PyType};
 use shm_core::{ReadError, Role};
@@ -63,22 +63,23 @@ impl SharedMemory {
         self.form.byte_len
     }
 
-    /// The CUDA device of the frames; None: they are in host memory.
+    /// The CUDA device of the frames, "cuda:N" as this process counts them, or its identity, "GPU-...",
+    /// if this process does not see it; None: they are in host memory.
     #[getter]
-    fn gpu_device(&self) -> Option<String> {
-        None
+    fn gpu_device(&self, py: Python<'_>) -> Option<String> {
+        self.facts.device_name(py)
     }
 
     /// True if the frames are in device memory.
     #[getter]
     fn gpu_enabled(&self) -> bool {
-        false
+        self.facts.is_on_device()
     }
 
     /// True if the frames are (also) in host memory.
     #[getter]
     fn cpu_mirror(&self) -> bool {
-        true
+        self.facts.mirrored
     }
 
     /// True on the handle that created the stream.
@@ -261,6 +262,9 @@ impl SharedMemory {
     fn describe(&self, py: Python<'_>) -> PyResult<String> {
         let attachment = self.attached(py, "describe")?;
         let newest = self.newest(py, "describe")?;
+        let simulated = attachment.side().is_some_and(|side| side.lane.device.is_simulated());
+        let device = self.facts.device_name(py).unwrap_or_else(|| "None".to_owned());
+        let device = if simulated { format!("{device} (sim)") } else { device };
         let alive = if attachment.is_producer_alive() { "alive" } else { "not attached" };
         let rows: [(&str, String); 19] = [
             ("name", self.name.clone()),
@@ -268,17 +272,17 @@ impl SharedMemory {
             ("dtype", self.form.descr.bind(py).to_string()),
             ("size", format!("{} bytes", self.form.byte_len)),
             ("cells", attachment.stream.cells().to_string()),
-            ("gpu_enabled", "False".to_owned()),
-            ("gpu_device", "None".to_owned()),
-            ("cpu_mirror", "True".to_owned()),
+            ("gpu_enabled", truth(self.facts.is_on_device())),
+            ("gpu_device", device),
+            ("cpu_mirror", truth(self.facts.mirrored)),
             ("notify", "True".to_owned()),
             ("count", newest.count.to_string()),
             ("frame_id", newest.frame_id.to_string()),
             ("write_time", format!("{:.6}", newest.write_time())),
             ("age", format!("{:.6} s", self.age(py)?)),
             ("write_seq", newest.count.wrapping_mul(2).to_string()),
-            ("owner", if self.owner { "True" } else { "False" }.to_owned()),
-            ("readonly", if self.readonly { "True" } else { "False" }.to_owned()),
+            ("owner", truth(self.owner)),
+            ("readonly", truth(self.readonly)),
             ("creator_pid", attachment.stream.creator_pid().to_string()),
             ("producer", alive.to_owned()),
             ("instance_id", hexadecimal(attachment.stream.instance())),
@@ -297,8 +301,8 @@ impl SharedMemory {
         config.set_item("name", &self.name)?;
         config.set_item("shape", &self.form.shape)?;
         config.set_item("dtype", self.form.descr.bind(py).to_string())?;
-        config.set_item("gpu_device", py.None())?;
-        config.set_item("cpu_mirror", true)?;
+        config.set_item("gpu_device", self.facts.device_name(py))?;
+        config.set_item("cpu_mirror", self.facts.mirrored)?;
         config.set_item("notify", true)?;
         config.set_item("cells", attachment.stream.cells())?;
         // Without metadata the configuration is plain JSON.
@@ -331,16 +335,10 @@ impl SharedMemory {
         keywords.del_item("name")?;
         py.import("shm_py._native")?.getattr("create")?.call((name,), Some(&keywords))
     }
+}
 
-    /// Pinned host memory for transfers to a device stream.
-    ///
-    /// Raises RuntimeError: this is not a device stream.
-    fn pinned_buffer(&self, py: Python<'_>) -> PyResult<()> {
-        self.attached(py, "allocate a pinned buffer for")?;
-        Err(PyRuntimeError::new_err(
-            "pinned_buffer() requires a GPU-attached stream handle; this stream is in host memory",
-        ))
-    }
+fn truth(it: bool) -> String {
+    if it { "True" } else { "False" }.to_owned()
 }
 
 /// An id as it is shown.

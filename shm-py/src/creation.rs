@@ -5,12 +5,14 @@
 
 use crate::array;
 use crate::casting::Casting;
+use crate::cuda::{self, DeviceWish, Wanted};
 use crate::handle::{HandleOptions, SharedMemory};
 use crate::{dtype, errors, wait};
-use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyInt, PyString};
+use pyo3::types::PyString;
 use shm_core::{Deadline, OpenError, Reader, Stream, StreamConfig};
+use shm_cuda::{DeviceStreamConfig, Mirror};
 
 /// Creates a stream: all zeros, no frame in it yet.
 ///
@@ -23,9 +25,13 @@ use shm_core::{Deadline, OpenError, Reader, Stream, StreamConfig};
 /// temporary: gc() and full memory may remove the stream once nobody is attached. casting: the
 /// handle's rule for write(). notify is accepted for compatibility: waiting readers are always woken.
 ///
+/// gpu_device: "cuda:N", N or "cuda" (the first) puts the frames into the memory of that CUDA device,
+/// where they live as long as this process; reads then return DeviceTensors. cpu_mirror=True copies
+/// each of them to shared memory as well, for readers without a device.
+///
 /// Raises FileExistsError if the name is taken; OSError with errno ENOSPC if shared memory is too
-/// small, and nothing stays behind; ValueError or TypeError for a bad argument; RuntimeError for a CUDA
-/// device, which this release does not serve.
+/// small, and MemoryError if the device's is, and nothing stays behind; ValueError or TypeError for a
+/// bad argument; RuntimeError for a CUDA device where CUDA is not available, saying what is missing.
 #[pyfunction]
 #[pyo3(signature = (
     name, *, shape, dtype = DefaultDtype::FLOAT32, size = None, gpu_device = None, cpu_mirror = None,
@@ -51,7 +57,7 @@ pub(crate) fn create(
     temporary: bool,
     casting: &str,
 ) -> PyResult<SharedMemory> {
-    let _ = (cpu_mirror, notify);
+    let _ = notify;
     let name = name_argument(name)?;
     let casting = Casting::parse(casting)?;
     let shape = array::shape_argument(shape)?;
@@ -59,24 +65,38 @@ pub(crate) fn create(
     let element = dtype::to_core(&descr)?;
     let config = StreamConfig::new(element, &shape).map_err(errors::config)?;
     check_size(size, config.desc().byte_len())?;
-    refuse_gpu(gpu_device)?;
+    let device = Wanted::parse(gpu_device)?;
+    let options = HandleOptions { owner: true, readonly: false, auto_unlink, casting };
+    if !matches!(device, Wanted::Nothing | Wanted::Host) {
+        let mirror = if cpu_mirror.unwrap_or(false) { Mirror::Host } else { Mirror::None };
+        let config = DeviceStreamConfig::new(element, &shape, mirror).map_err(errors::config)?;
+        let config = config.cells(cells.0).map_err(errors::config)?;
+        let config = config.metadata(metadata.bytes()).map_err(errors::config)?;
+        let config = config.replace_existing(replace_existing).temporary(temporary);
+        let (stream, side) = cuda::create(py, &name, &config, device)?;
+        return SharedMemory::new(py, stream, Some(side), options);
+    }
     let config = config.cells(cells.0).map_err(errors::config)?;
     let config = config.metadata(metadata.bytes()).map_err(errors::config)?;
     let config = config.replace_existing(replace_existing).temporary(temporary);
     // Reserving the pages of a large stream takes milliseconds.
     let stream = py.detach(|| Stream::create(&name, &config));
     let stream = stream.map_err(|error| errors::create(py, error))?;
-    let options = HandleOptions { owner: true, readonly: false, auto_unlink, casting };
-    SharedMemory::new(py, stream, options)
+    SharedMemory::new(py, stream, None, options)
 }
 
 /// Opens a stream that exists. With readonly=True the frames are mapped read-only and every call that
 /// would change the stream raises PermissionError. `timeout` (seconds, None for ever) waits for
-/// somebody to create it. `casting` is the handle's rule for write(). A `gpu_device` must name a CUDA
-/// device (or be None or False), and means nothing for a stream in host memory.
+/// somebody to create it. `casting` is the handle's rule for write().
 ///
-/// Raises FileNotFoundError if there is none; ValueError for a damaged or foreign file or a bad
-/// argument; PermissionError for another user's stream.
+/// If the frames are on a CUDA device, `gpu_device="cuda"` gives a handle that reads and writes them
+/// there, and so does the device's number in this process. None or False gives one without a device: it
+/// has the numbers, the locks and the waits, and reads numpy arrays if the stream has a cpu_mirror. For
+/// a stream in host memory it means nothing, but must be a device's name.
+///
+/// Raises FileNotFoundError if there is none; ValueError for a damaged or foreign file, a bad argument,
+/// or a device that is not the stream's; PermissionError for another user's stream; RuntimeError if the
+/// process whose memory the frames are has ended, or CUDA is not available.
 #[pyfunction]
 #[pyo3(signature = (
     name, *, gpu_device = None, readonly = false, timeout = Some(0.0), casting = "same_kind"
@@ -91,32 +111,29 @@ pub(crate) fn open(
 ) -> PyResult<SharedMemory> {
     let name = name_argument(name)?;
     let casting = Casting::parse(casting)?;
-    if let Some(device) = gpu_device {
-        check_device(device)?;
-    }
+    let wanted = Wanted::parse(gpu_device)?;
     let stream = open_within(py, &name, readonly, wait::deadline(timeout)?)?;
+    let device = DeviceWish::for_open(py, &stream, wanted)?;
     let options = HandleOptions { owner: false, readonly, auto_unlink: false, casting };
-    SharedMemory::new(py, stream, options)
+    SharedMemory::new(py, stream, device, options)
 }
 
 /// Opens what a pickled handle names.
 #[pyfunction]
+#[pyo3(signature = (name, readonly, casting, on_device = false))]
 pub(crate) fn _reopen(
     py: Python<'_>,
     name: &str,
     readonly: bool,
     casting: &str,
+    on_device: bool,
 ) -> PyResult<SharedMemory> {
     let stream = open_within(py, name, readonly, Deadline::NOW)?;
     let casting = Casting::parse(casting)?;
+    let wanted = if on_device { Wanted::Any } else { Wanted::Nothing };
+    let device = DeviceWish::for_open(py, &stream, wanted)?;
     let options = HandleOptions { owner: false, readonly, auto_unlink: false, casting };
-    SharedMemory::new(py, stream, options)
-}
-
-/// True if CUDA streams can be used: not in this release.
-#[pyfunction]
-pub(crate) fn gpu_available() -> bool {
-    false
+    SharedMemory::new(py, stream, device, options)
 }
 
 fn open_within(py: Python<'_>, name: &str, readonly: bool, deadline: Deadline) -> PyResult<Stream> {
@@ -174,37 +191,6 @@ fn check_size(given: Option<&Bound<'_, PyAny>>, expected: usize) -> PyResult<()>
     )))
 }
 
-/// CUDA streams come with another part of this project.
-fn refuse_gpu(device: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
-    let Some(device) = device else { return Ok(()) };
-    check_device(device)?;
-    Err(PyRuntimeError::new_err(format!(
-        "CUDA is not available: this release has streams in host memory only, so gpu_device={} cannot \
-         be served; leave it out",
-        device.repr()?
-    )))
-}
-
-fn check_device(device: &Bound<'_, PyAny>) -> PyResult<()> {
-    let named = |text: &str| {
-        let ordinal = text.strip_prefix("cuda").map(|rest| rest.strip_prefix(':').unwrap_or(rest));
-        ordinal.is_some_and(|ordinal| ordinal.is_empty() || ordinal.parse::<u16>().is_ok())
-    };
-    if device.is_instance_of::<PyBool>() && !device.is_truthy()? {
-        return Ok(());
-    }
-    let number = device.is_instance_of::<PyInt>() && !device.is_instance_of::<PyBool>();
-    // A torch.device says its name as text.
-    let text = device.str()?.to_string();
-    if (number && device.extract::<u16>().is_ok()) || named(&text) {
-        return Ok(());
-    }
-    Err(PyValueError::new_err(format!(
-        "gpu_device is {}; only CUDA devices are supported: 'cuda:0' or 0",
-        device.repr()?
-    )))
-}
-
 /// `dtype=`, float32 if it is left out.
 pub(crate) enum DefaultDtype<'py> {
     Float32,
@@ -212,11 +198,11 @@ pub(crate) enum DefaultDtype<'py> {
 }
 
 impl DefaultDtype<'_> {
-    const FLOAT32: DefaultDtype<'static> = DefaultDtype::Float32;
+    pub(crate) const FLOAT32: DefaultDtype<'static> = DefaultDtype::Float32;
 }
 
 impl<'py> DefaultDtype<'py> {
-    fn descr(self, py: Python<'py>) -> PyResult<Bound<'py, numpy::PyArrayDescr>> {
+    pub(crate) fn descr(self, py: Python<'py>) -> PyResult<Bound<'py, numpy::PyArrayDescr>> {
         match self {
             DefaultDtype::Float32 => dtype::to_numpy(py, shm_core::Dtype::F32),
             DefaultDtype::Given(given) => dtype::from_argument(py, &given),

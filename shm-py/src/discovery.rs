@@ -4,6 +4,7 @@
 
 use crate::attributes::hexadecimal;
 use crate::creation::name_argument;
+use crate::cuda::Facts;
 use crate::errors;
 use crate::publication::Numbers;
 use pyo3::prelude::*;
@@ -75,9 +76,10 @@ pub(crate) fn stat<'py>(py: Python<'py>, name: &Bound<'py, PyAny>) -> PyResult<B
     found.set_item("dtype", desc.dtype().name())?;
     found.set_item("size", desc.byte_len())?;
     found.set_item("cells", stream.cells())?;
-    found.set_item("gpu_enabled", false)?;
-    found.set_item("gpu_device", py.None())?;
-    found.set_item("cpu_mirror", true)?;
+    let facts = Facts::of(stream)?;
+    found.set_item("gpu_enabled", facts.is_on_device())?;
+    found.set_item("gpu_device", facts.device_name(py))?;
+    found.set_item("cpu_mirror", facts.mirrored)?;
     found.set_item("notify", true)?;
     found.set_item("instance_id", hexadecimal(info.instance))?;
     found.set_item("creator_pid", info.creator_pid)?;
@@ -125,14 +127,18 @@ pub(crate) fn _purge(py: Python<'_>, prefix: &str, dry_run: bool) -> PyResult<Ve
 
 /// Removes the streams of this user whose name begins with `prefix` and that no process is attached
 /// to, and what creators that died half-way left; returns the names of the streams, sorted. With
-/// dry_run=True it only says which.
+/// dry_run=True it only says which. Otherwise device memory of this process's closed streams is freed
+/// too, as far as no other process has it open any more.
 ///
 /// Raises NotImplementedError on platforms that cannot list shared memory.
 #[pyfunction]
 #[pyo3(signature = (prefix = "", *, dry_run = false))]
-pub(crate) fn gc(prefix: &str, dry_run: bool) -> PyResult<Vec<String>> {
+pub(crate) fn gc(py: Python<'_>, prefix: &str, dry_run: bool) -> PyResult<Vec<String>> {
     let mut removed = shm_core::gc(prefix, dry_run).map_err(errors::listing)?.removed;
     removed.sort();
+    if !dry_run {
+        py.detach(shm_cuda::ipc::collect);
+    }
     Ok(removed)
 }
 

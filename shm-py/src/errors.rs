@@ -73,6 +73,15 @@ pub(crate) fn read_only(py: Python<'_>, operation: &str, name: &str) -> PyErr {
     ))
 }
 
+/// A stream whose frames are on a device, and a handle without one.
+pub(crate) fn needs_device(py: Python<'_>, operation: &str, name: &str) -> PyErr {
+    PyRuntimeError::new_err(format!(
+        "cannot {operation} shared memory {} with this handle: its frames are on a CUDA device; open it \
+         with gpu_device='cuda'",
+        quoted(py, name)
+    ))
+}
+
 pub(crate) fn config(error: ConfigError) -> PyErr {
     PyValueError::new_err(error.to_string())
 }
@@ -148,6 +157,7 @@ pub(crate) fn lock(py: Python<'_>, error: LockError) -> PyErr {
 pub(crate) fn publish(py: Python<'_>, error: PublishError) -> PyErr {
     match error {
         PublishError::Stale { name } => stale(py, &name),
+        PublishError::External { name } => needs_device(py, "write to", &name),
         other => PyRuntimeError::new_err(other.to_string()),
     }
 }
@@ -165,6 +175,11 @@ pub(crate) fn read(py: Python<'_>, error: ReadError) -> PyErr {
             waited.as_secs_f64()
         )),
         ReadError::Stale { name } => stale(py, &name),
+        ReadError::NoHostPayload { name } => PyRuntimeError::new_err(format!(
+            "shared memory {} has its frames on a CUDA device only; open it with gpu_device='cuda', or \
+             create it with cpu_mirror=True",
+            quoted(py, &name)
+        )),
         ReadError::Overwritten { name, count } => FrameOverwrittenError::new_err(format!(
             "frame {count} of shared memory {} was overwritten while it was looked at; look again, read \
              a copy, or create the stream with more cells",

@@ -5,6 +5,7 @@
 
 use crate::array::ArrayForm;
 use crate::casting::Casting;
+use crate::cuda::{DeviceWish, Facts, Kept, OnDevice, Side, side_of};
 use crate::errors;
 use crate::lock::StreamLock;
 use crate::notifier::Notifier;
@@ -41,13 +42,18 @@ pub(crate) struct SharedMemory {
     auto_unlink: bool,
     attachment: RwLock<Option<Arc<Attachment>>>,
     pub(crate) place: Place,
+    pub(crate) facts: Facts,
     held: Mutex<HeldLevels>,
+    /// Of the handle that created a stream on a device, once it is closed.
+    kept: Kept,
 }
 
 /// What a handle has until it is closed.
 #[derive(Debug)]
 pub(crate) struct Attachment {
     pub(crate) stream: Stream,
+    /// Where the frames are read and written, for a handle with a device.
+    pub(crate) device: Option<OnDevice>,
     /// For one read at a time; a second one makes a reader of its own.
     pub(crate) reader: Mutex<Reader>,
     /// For waits and looks, any number at a time.
@@ -88,11 +94,20 @@ impl SharedMemory {
     pub(crate) fn new(
         py: Python<'_>,
         stream: Stream,
+        device: Option<DeviceWish>,
         options: HandleOptions,
     ) -> PyResult<SharedMemory> {
         let HandleOptions { owner, readonly, auto_unlink, casting } = options;
         let lock = (!readonly).then(|| StreamLock::of(stream.clone()));
         let stream = lock.as_ref().map_or(stream, |lock| lock.stream().clone());
+        let device = match device {
+            Some(wish) => Some(OnDevice::new(py, side_of(py, &stream, lock.as_deref(), wish)?)?),
+            None => None,
+        };
+        let facts = match &device {
+            Some(device) => Facts::with_device(&stream, &device.side.lane.device)?,
+            None => Facts::of(&stream)?,
+        };
         let desc = stream.desc();
         let form = ArrayForm {
             descr: dtype::to_numpy(py, desc.dtype())?.unbind(),
@@ -110,6 +125,7 @@ impl SharedMemory {
             reader: Mutex::new(stream.reader()),
             observer: stream.reader(),
             notifier: Notifier::new(stream.clone()),
+            device,
             stream,
             lock,
             shelf: Arc::default(),
@@ -126,7 +142,9 @@ impl SharedMemory {
             auto_unlink,
             attachment: RwLock::new(Some(Arc::new(attachment))),
             place,
+            facts,
             held: Mutex::default(),
+            kept: Kept::default(),
         })
     }
 
@@ -189,6 +207,11 @@ impl SharedMemory {
             *self.held.lock() = HeldLevels::default();
         }
         attachment.closing.store(true, Ordering::Release);
+        if self.owner
+            && let Some(side) = attachment.side()
+        {
+            self.kept.keep(side.clone());
+        }
         *self.attachment.write() = None;
         attachment.notifier.close(py, &self.name);
         drop_detached(py, attachment);
@@ -208,6 +231,22 @@ impl Attachment {
     #[inline]
     pub(crate) fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Acquire)
+    }
+
+    /// The device of the handle.
+    #[inline]
+    pub(crate) fn side(&self) -> Option<&Arc<Side>> {
+        self.device.as_ref().map(|device| &device.side)
+    }
+
+    /// What the handle has on its device, or the error of a handle without one.
+    pub(crate) fn on_device(
+        &self,
+        py: Python<'_>,
+        operation: &str,
+        name: &str,
+    ) -> PyResult<&OnDevice> {
+        self.device.as_ref().ok_or_else(|| errors::needs_device(py, operation, name))
     }
 }
 
@@ -240,8 +279,9 @@ impl Place {
 #[pymethods]
 impl SharedMemory {
     /// Ends this handle; the stream stays. Closing twice is fine. Waits in other threads end with
-    /// RuntimeError; arrays and views that were handed out stay valid. `timeout` (seconds) is
-    /// accepted for compatibility: nothing has to be waited for.
+    /// RuntimeError; arrays and views that were handed out stay valid. The frames of a stream on a
+    /// device stay for as long as this object, if it is the one that create() returned, or until it
+    /// is unlinked. `timeout` (seconds) is accepted for compatibility: nothing has to be waited for.
     ///
     /// Raises RuntimeError if another thread holds the lock through this handle, ValueError for a
     /// bad timeout.
@@ -262,6 +302,7 @@ impl SharedMemory {
         }
         let attachment = self.attachment.read().clone();
         self.detach_from_stream(py)?;
+        self.kept.let_go(py);
         match attachment {
             Some(attachment) => {
                 let outcome = crate::discovery::unlink_stream(py, &attachment.stream);
@@ -304,17 +345,20 @@ impl SharedMemory {
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         Ok(format!(
-            "SharedMemory(name={}, shape={}, dtype='{}', gpu_device=None)",
+            "SharedMemory(name={}, shape={}, dtype='{}', gpu_device={})",
             errors::quoted(py, &self.name),
             self.shape.bind(py).repr()?,
             self.form.descr.bind(py),
+            self.facts.device_name(py).map_or("None".to_owned(), |name| format!("'{name}'")),
         ))
     }
 
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        self.attached(py, "pickle")?;
+        let attachment = self.attached(py, "pickle")?;
         let reopen = py.import("shm_py._native")?.getattr("_reopen")?;
-        let arguments = (&self.name, self.readonly, self.casting.name()).into_pyobject(py)?;
+        let arguments =
+            (&self.name, self.readonly, self.casting.name(), attachment.device.is_some());
+        let arguments = arguments.into_pyobject(py)?;
         (reopen, arguments).into_pyobject(py)
     }
 }
@@ -330,7 +374,7 @@ impl Drop for SharedMemory {
         let mut attachment = Some(attachment);
         Python::try_attach(|py| {
             if let Some(attachment) = attachment.take() {
-                attachment.notifier.close(py, &self.name);
+                attachment.notifier.leave(py, &self.name);
                 drop_detached(py, attachment);
             }
         });

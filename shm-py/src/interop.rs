@@ -117,12 +117,12 @@ impl SharedMemory {
         slf.call_method0("read")?.call_method("__dlpack__", (), Some(&keywords))
     }
 
-    /// (1, 0): host memory.
+    /// (1, 0), host memory, or (2, N) for a handle with CUDA device N.
     ///
     /// Raises RuntimeError on a closed handle.
-    fn __dlpack_device__(&self, py: Python<'_>) -> PyResult<(i32, i32)> {
-        self.attached(py, "export")?;
-        Ok((1, 0))
+    fn __dlpack_device__(&self, py: Python<'_>) -> PyResult<(i32, usize)> {
+        let attachment = self.attached(py, "export")?;
+        Ok(attachment.side().map_or((1, 0), |side| (2, side.lane.device.ordinal())))
     }
 }
 
@@ -135,9 +135,9 @@ fn coroutine<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = handle.py();
     wait::deadline(timeout)?;
-    handle.get().attached(py, "read from")?;
+    let attachment = handle.get().attached(py, "read from")?;
     if let Some(out) = out {
-        handle.get().form.check_out(out)?;
+        handle.get().check_out(&attachment, out)?;
     }
     py.import("shm_py._asyncio")?.getattr(function)?.call1((handle, after, timeout, out))
 }

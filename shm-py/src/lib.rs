@@ -5,9 +5,11 @@
 //!   shm_py (Python)        locked_many, stream, purge, asyncio glue
 //!      │
 //!   _native (this crate)   SharedMemory ── Attachment ─┬─ Reader     reads, views, waits
+//!      │                        │                      ├─ OnDevice   the same on a CUDA device
 //!      │                        │                      ├─ StreamLock one per stream and process
 //!      │                        │                      ├─ Shelf      memory of large arrays
 //!      │                        │                      └─ Notifier   a thread, for event loops
+//!      │                   DeviceTensor             what device streams give and take
 //!      │                   Pool ─┬─ Slot, Ticket, Consumer, Lease
 //!      │                         ├─ Queue, packed trees
 //!      │                         └─ Wish       what is waited for, in turns of 50 ms
@@ -15,7 +17,7 @@
 //!      │                   TritonClient ── TritonModel ── TritonSlot
 //!      │                   arrays, views: a base object owns the mapping, and what is lent with it
 //!   shm-core, shm-pool,    segments, seqlock, lock, events; slots, tickets, queues, entries;
-//!   shm-triton             regions and requests of inference servers
+//!   shm-cuda, shm-triton   device memory; regions and requests of inference servers
 //! ```
 //!
 //! From Python, see the package's own documentation. A Rust program that embeds an interpreter makes
@@ -37,6 +39,7 @@
 //! | read                                 | `open`, `read`, `view`, `history`                 |
 //! | wait                                 | `read_new`, `read_after`, `await read_new_async`  |
 //! | find, inspect and remove streams     | `list_streams`, `stat`, `unlink`, `gc`, `purge`   |
+//! | keep frames on a GPU                 | `create(gpu_device=)`, `DeviceTensor`, `devices`  |
 //! | hand over work that must not be lost | `Pool`, `Consumer`, `Ticket`, `Queue`            |
 //! | share arrays under keys              | `Store`                                           |
 //! | run models on an inference server    | `TritonClient`, `TritonSHMClient`                 |
@@ -48,6 +51,7 @@ mod array;
 mod attributes;
 mod casting;
 mod creation;
+mod cuda;
 mod discovery;
 mod dtype;
 mod errors;

@@ -4,12 +4,14 @@
 //! module adds what several threads and handles of one process need: an owner thread, a depth, and
 //! a place to wait that neither holds the interpreter nor survives `fork` half-way.
 
+use crate::cuda::{DeviceHeld, Side};
 use crate::errors;
 use crate::wait;
 use parking_lot::Mutex;
 use pyo3::exceptions::{PyRuntimeError, PyTimeoutError};
 use pyo3::prelude::*;
 use shm_core::{Deadline, LockError, Stream, Writer, fork_generation};
+use shm_cuda::DeviceLockError;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, LazyLock, Weak};
 use std::thread::{self, Thread};
@@ -23,6 +25,15 @@ const PATIENCE: Duration = Duration::from_millis(1);
 pub(crate) struct StreamLock {
     stream: Stream,
     state: Mutex<State>,
+    /// The devices that handles of this process have the stream open on.
+    sides: Mutex<Vec<Weak<Side>>>,
+}
+
+/// The right to publish, of one kind of stream or the other.
+#[derive(Debug)]
+enum Held {
+    Host(Writer),
+    Device(Box<DeviceHeld>),
 }
 
 #[derive(Debug, Default)]
@@ -31,7 +42,7 @@ struct State {
     generation: u64,
     owner: Option<ThreadMark>,
     depth: u32,
-    writer: Option<Writer>,
+    writer: Option<Held>,
     /// A write view of the owner is open.
     viewing: bool,
     /// Who waits, longest first.
@@ -57,7 +68,8 @@ impl StreamLock {
         if let Some(lock) = locks.get(&instance).and_then(Weak::upgrade) {
             return lock;
         }
-        let lock = Arc::new(StreamLock { stream, state: Mutex::default() });
+        let (state, sides) = (Mutex::default(), Mutex::default());
+        let lock = Arc::new(StreamLock { stream, state, sides });
         locks.insert(instance, Arc::downgrade(&lock));
         lock
     }
@@ -67,11 +79,44 @@ impl StreamLock {
         &self.stream
     }
 
-    /// Takes the lock, or one more level of it.
+    /// The device that this process has the stream open on, and that `wanted` accepts; made by `open`
+    /// if there is none yet.
+    pub(crate) fn side(
+        &self,
+        wanted: impl Fn(&Side) -> bool,
+        open: impl FnOnce() -> PyResult<Arc<Side>>,
+    ) -> PyResult<Arc<Side>> {
+        if let Some(side) = self.present_side(&wanted) {
+            return Ok(side);
+        }
+        // Opening lets other threads of the interpreter run, so the list is not locked meanwhile.
+        let side = open()?;
+        let mut sides = self.sides.lock();
+        sides.retain(|side| side.strong_count() > 0);
+        sides.push(Arc::downgrade(&side));
+        Ok(side)
+    }
+
+    fn present_side(&self, wanted: impl Fn(&Side) -> bool) -> Option<Arc<Side>> {
+        let sides: Vec<Arc<Side>> = self.sides.lock().iter().filter_map(Weak::upgrade).collect();
+        // What is dropped here was dropped elsewhere meanwhile, and is not freed under the list's lock.
+        sides.into_iter().find(|side| side.is_ours() && wanted(side))
+    }
+
+    /// The device to publish through: of `handle`, or of another handle of this process.
+    fn side_for(&self, handle: Option<&Arc<Side>>) -> Option<Arc<Side>> {
+        self.stream.external()?;
+        let own = handle.filter(|side| side.is_ours()).cloned();
+        own.or_else(|| self.present_side(|_| true))
+    }
+
+    /// Takes the lock, or one more level of it; frames of a device stream can then be published on
+    /// `device`.
     #[inline]
     pub(crate) fn acquire(
         &self,
         py: Python<'_>,
+        device: Option<&Arc<Side>>,
         deadline: Deadline,
         ended: impl Fn() -> bool,
     ) -> PyResult<()> {
@@ -83,7 +128,7 @@ impl StreamLock {
             Taken::ByAnother => self.wait_for_turn(py, me, deadline, &ended)?,
         }
         // This thread owns the lock among those of the process; now among processes.
-        match self.lock_stream(py, deadline, &ended) {
+        match self.lock_stream(py, device, deadline, &ended) {
             Ok(writer) => {
                 self.state().writer = Some(writer);
                 Ok(())
@@ -145,24 +190,31 @@ impl StreamLock {
     fn lock_stream(
         &self,
         py: Python<'_>,
+        device: Option<&Arc<Side>>,
         deadline: Deadline,
         ended: &impl Fn() -> bool,
-    ) -> PyResult<Writer> {
-        let mut attempt = self.stream.writer(Deadline::NOW);
+    ) -> PyResult<Held> {
+        let side = self.side_for(device);
+        let attempt_within = |deadline: Deadline| match &side {
+            None => self.stream.writer(deadline).map(Held::Host).map_err(DeviceLockError::Lock),
+            Some(side) => DeviceHeld::lock(side, deadline).map(Box::new).map(Held::Device),
+        };
+        let mut attempt = attempt_within(Deadline::NOW);
         let mut begun = None;
         loop {
             match attempt {
                 Ok(writer) => return Ok(writer),
-                Err(LockError::Timeout { .. }) if !deadline.has_passed() => {
+                Err(DeviceLockError::Lock(LockError::Timeout { .. })) if !deadline.has_passed() => {
                     begun.get_or_insert_with(Instant::now);
                 }
-                Err(LockError::Timeout { name, holder, .. }) => {
+                Err(DeviceLockError::Lock(LockError::Timeout { name, holder, .. })) => {
                     let waited = begun.map_or(Duration::ZERO, |begun| begun.elapsed());
                     return Err(errors::lock(py, LockError::Timeout { name, holder, waited }));
                 }
-                Err(error) => return Err(errors::lock(py, error)),
+                Err(DeviceLockError::Lock(error)) => return Err(errors::lock(py, error)),
+                Err(error) => return Err(PyRuntimeError::new_err(errors::chain(&error))),
             }
-            attempt = py.detach(|| self.stream.writer(wait::slice(deadline)));
+            attempt = py.detach(|| attempt_within(Deadline::after(wait::slice(deadline))));
             self.check_waiter(py, ended)?;
         }
     }
@@ -175,7 +227,9 @@ impl StreamLock {
         }
     }
 
-    /// Gives one level back.
+    /// Gives one level back. The last one waits for frames that are still in flight on a device.
+    ///
+    /// Fails if one of those was not published; the level is given back all the same.
     #[inline]
     pub(crate) fn release(&self) -> PyResult<()> {
         let mut state = self.state();
@@ -192,11 +246,23 @@ impl StreamLock {
             }
             Some(_) => state.depth -= 1,
         }
-        if state.depth == 0 {
-            drop(state);
-            self.let_go();
+        if state.depth > 0 {
+            return Ok(());
         }
-        Ok(())
+        // The thread still owns the lock: a depth of 0 is looked at by nobody else.
+        let mut settled = Ok(());
+        if matches!(state.writer, Some(Held::Device(_))) {
+            let writer = state.writer.take();
+            drop(state);
+            if let Some(Held::Device(mut held)) = writer {
+                settled = Python::attach(|py| held.settle(py));
+                self.state().writer = Some(Held::Device(held));
+            }
+        } else {
+            drop(state);
+        }
+        self.let_go();
+        settled
     }
 
     /// Gives back levels whose handle is gone, whichever thread took them.
@@ -247,19 +313,61 @@ impl StreamLock {
         name: &str,
         use_it: impl FnOnce(&mut Writer) -> PyResult<R>,
     ) -> PyResult<R> {
-        let mut writer = {
-            let mut state = self.state();
-            if state.viewing {
-                return Err(view_open(name));
-            }
-            match state.writer.take() {
-                Some(writer) => writer,
-                None => return Err(view_open(name)),
-            }
+        let mut held = self.take_writer(name)?;
+        let outcome = match &mut held {
+            Held::Host(writer) if self.stream.external().is_none() => use_it(writer),
+            _ => Err(Python::attach(|py| errors::needs_device(py, "write to", name))),
         };
-        let outcome = use_it(&mut writer);
-        self.state().writer = Some(writer);
+        self.state().writer = Some(held);
         outcome
+    }
+
+    /// As [`StreamLock::with_writer`], for a stream whose frames are on `side`.
+    pub(crate) fn with_device_writer<R>(
+        &self,
+        name: &str,
+        side: &Arc<Side>,
+        use_it: impl FnOnce(&mut DeviceHeld) -> PyResult<R>,
+    ) -> PyResult<R> {
+        let mut held = self.take_writer(name)?;
+        let outcome = match &mut held {
+            Held::Device(writer) if writer.is_on(side) => use_it(writer),
+            _ => Err(taken_without_device(name)),
+        };
+        self.state().writer = Some(held);
+        outcome
+    }
+
+    /// Takes the writer out for a write view on `side`, until [`StreamLock::put_back`].
+    pub(crate) fn take_device_writer(
+        &self,
+        name: &str,
+        side: &Arc<Side>,
+    ) -> PyResult<Box<DeviceHeld>> {
+        match self.take_writer(name)? {
+            Held::Device(writer) if writer.is_on(side) => Ok(writer),
+            other => {
+                self.state().writer = Some(other);
+                Err(taken_without_device(name))
+            }
+        }
+    }
+
+    /// Gives back what [`StreamLock::take_device_writer`] took; if the thread has let go of the lock
+    /// meanwhile, so does this.
+    pub(crate) fn put_back(&self, writer: Box<DeviceHeld>) {
+        let mut state = self.state();
+        if state.owner == Some(ThreadMark::own()) && state.writer.is_none() {
+            state.writer = Some(Held::Device(writer));
+        }
+    }
+
+    fn take_writer(&self, name: &str) -> PyResult<Held> {
+        let mut state = self.state();
+        if state.viewing {
+            return Err(view_open(name));
+        }
+        state.writer.take().ok_or_else(|| view_open(name))
     }
 
     /// Marks the beginning or the end of a write view of the owner.
@@ -315,6 +423,13 @@ impl Drop for StreamLock {
             locks.remove(&instance);
         }
     }
+}
+
+fn taken_without_device(name: &str) -> PyErr {
+    PyRuntimeError::new_err(format!(
+        "the lock of shared memory {name:?} was taken through a handle without this device; release it, \
+         and take it through the handle that writes"
+    ))
 }
 
 fn view_open(name: &str) -> PyErr {

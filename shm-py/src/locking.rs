@@ -15,16 +15,20 @@ pub(crate) struct Locked {
 impl SharedMemory {
     fn take_level(&self, py: Python<'_>, deadline: Deadline) -> PyResult<()> {
         let (attachment, lock) = self.writable(py, "acquire the lock of")?;
-        lock.acquire(py, deadline, || attachment.is_closing())?;
+        lock.acquire(py, attachment.side(), deadline, || attachment.is_closing())?;
         self.note_level(true);
         Ok(())
     }
 
     fn give_level_back(&self, py: Python<'_>) -> PyResult<()> {
         let (_, lock) = self.writable(py, "release")?;
-        lock.release()?;
-        self.note_level(false);
-        Ok(())
+        let before = lock.depth();
+        let outcome = lock.release();
+        // It is given back even if a frame that was in flight has failed.
+        if lock.depth() < before {
+            self.note_level(false);
+        }
+        outcome
     }
 }
 

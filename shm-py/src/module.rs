@@ -1,5 +1,6 @@
 //! The extension module.
 
+use crate::cuda;
 use crate::errors::{FrameOverwrittenError, InconsistentStreamError, StaleStreamError};
 use crate::handle::SharedMemory;
 use crate::pool;
@@ -25,13 +26,13 @@ pub fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(creation::create, module)?)?;
     module.add_function(wrap_pyfunction!(creation::open, module)?)?;
     module.add_function(wrap_pyfunction!(creation::_reopen, module)?)?;
-    module.add_function(wrap_pyfunction!(creation::gpu_available, module)?)?;
     module.add_function(wrap_pyfunction!(discovery::unlink_by_name, module)?)?;
     module.add_function(wrap_pyfunction!(discovery::unlink_quiet, module)?)?;
     module.add_function(wrap_pyfunction!(discovery::list_streams, module)?)?;
     module.add_function(wrap_pyfunction!(discovery::stat, module)?)?;
     module.add_function(wrap_pyfunction!(discovery::_purge, module)?)?;
     module.add_function(wrap_pyfunction!(discovery::gc, module)?)?;
+    cuda::register(module)?;
     pool::register(module)?;
     triton::register(module)
 }

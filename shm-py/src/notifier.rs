@@ -83,14 +83,27 @@ impl Notifier {
 
     /// Ends the thread, and everything that waits, with an error.
     pub(crate) fn close(&self, py: Python<'_>, name: &str) {
+        // The thread may be about to call back, for which it needs the interpreter.
+        self.end(py, name, |reader| py.detach(|| drop(reader)));
+    }
+
+    /// As [`Notifier::close`], for a handle that just goes, perhaps with the interpreter: then a thread
+    /// that is about to call back never comes back, and is not waited for.
+    pub(crate) fn leave(&self, py: Python<'_>, name: &str) {
+        self.end(py, name, |reader| reader.map_or((), join_elsewhere));
+    }
+
+    fn end(&self, py: Python<'_>, name: &str, part: impl FnOnce(Option<AsyncReader>)) {
         let desk = self.desk();
         let (reader, waiting) = {
             let mut state = desk.state.lock();
             state.closed = true;
             (state.reader.take(), core::mem::take(&mut state.waiting))
         };
-        // The thread may be about to call back, for which it needs the interpreter.
-        py.detach(|| drop(reader));
+        part(reader);
+        if waiting.is_empty() {
+            return;
+        }
         let error = errors::closed_while_waiting(py, name);
         for wish in waiting {
             wish.settle(py, &Answer::Error(error.clone_ref(py)));
@@ -154,11 +167,15 @@ impl Drop for Desk {
             // The thread stayed with the parent.
             return core::mem::forget(reader);
         }
-        // Its thread is joined, and may be about to call back: then it waits for the interpreter, which
-        // whoever drops this may hold, or is that thread. So somebody else joins it.
-        let join = std::thread::Builder::new().name("shm-py-farewell".to_owned());
-        let _ = join.spawn(move || drop(reader));
+        join_elsewhere(reader);
     }
+}
+
+/// Ends a reader whose thread may be about to call back: then it waits for the interpreter, which whoever
+/// drops the reader may hold, or is that thread. So somebody else joins it.
+fn join_elsewhere(reader: AsyncReader) {
+    let join = std::thread::Builder::new().name("shm-py-farewell".to_owned());
+    let _ = join.spawn(move || drop(reader));
 }
 
 fn take_below(waiting: &mut Vec<Wish>, count: u64) -> Vec<Wish> {

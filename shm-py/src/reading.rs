@@ -4,6 +4,7 @@
 //! [`shm_core::Reader`].
 
 use crate::array::{self, Bytes, Mapping};
+use crate::cuda::{self, Queue};
 use crate::handle::{Attachment, SharedMemory};
 use crate::publication::{Numbers, Publication};
 use crate::recycling::WORTH_KEEPING;
@@ -56,14 +57,7 @@ impl SharedMemory {
         py: Python<'py>,
         attachment: &Attachment,
     ) -> PyResult<(Bound<'py, PyUntypedArray>, Option<FrameInfo>)> {
-        let Some(lock) = &attachment.lock else {
-            return Err(errors::read_only(py, "take an unsafe shared view from", &self.name));
-        };
-        if lock.depth() == 0 {
-            return Err(PyRuntimeError::new_err(
-                "safe=False requires an active 'with handle.locked()' block of this thread",
-            ));
-        }
+        self.require_lock_to_borrow(py, attachment)?;
         match attachment.stream.reader().view() {
             Ok(view) => {
                 let base = Mapping::of(py, &attachment.stream)?;
@@ -80,6 +74,16 @@ impl SharedMemory {
         }
     }
 
+    fn require_lock_to_borrow(&self, py: Python<'_>, attachment: &Attachment) -> PyResult<()> {
+        match attachment.lock.as_ref().map(|lock| lock.depth()) {
+            None => Err(errors::read_only(py, "take an unsafe shared view from", &self.name)),
+            Some(0) => Err(PyRuntimeError::new_err(
+                "safe=False requires an active 'with handle.locked()' block of this thread",
+            )),
+            Some(_) => Ok(()),
+        }
+    }
+
     #[inline]
     fn read_now<'py>(
         &self,
@@ -87,14 +91,30 @@ impl SharedMemory {
         attachment: &Attachment,
         safe: bool,
         out: Option<&Bound<'py, PyAny>>,
-    ) -> PyResult<(Bound<'py, PyUntypedArray>, Option<FrameInfo>, u64)> {
-        let (array, info) = match (safe, out) {
-            (true, out) => self.take(py, attachment, out)?,
-            (false, None) => self.borrow(py, attachment)?,
-            (false, Some(_)) => {
-                return Err(PyValueError::new_err(
-                    "out is supported only for safe reads; leave out safe=False",
-                ));
+        queue: Option<Queue>,
+    ) -> PyResult<(Bound<'py, PyAny>, Option<FrameInfo>, u64)> {
+        if !safe && out.is_some() {
+            return Err(PyValueError::new_err(
+                "out is supported only for safe reads; leave out safe=False",
+            ));
+        }
+        let (array, info) = match (&attachment.device, safe) {
+            (None, true) => {
+                let (array, info) = self.take(py, attachment, out)?;
+                (array.into_any(), info)
+            }
+            (None, false) => {
+                let (array, info) = self.borrow(py, attachment)?;
+                (array.into_any(), info)
+            }
+            (Some(device), true) => {
+                let (tensor, info) = device.take(py, &self.form, out, queue)?;
+                (tensor.into_any(), info)
+            }
+            (Some(device), false) => {
+                self.require_lock_to_borrow(py, attachment)?;
+                let (tensor, info) = device.borrow(py, &self.form)?;
+                (tensor.into_any(), info)
             }
         };
         let missed = info.map_or(0, |info| self.place.note(info.count));
@@ -107,10 +127,11 @@ impl SharedMemory {
         attachment: &Attachment,
         safe: bool,
         out: Option<&Bound<'py, PyAny>>,
+        queue: Option<Queue>,
     ) -> PyResult<Publication> {
-        let (array, info, missed) = self.read_now(py, attachment, safe, out)?;
+        let (array, info, missed) = self.read_now(py, attachment, safe, out, queue)?;
         let numbers = info.as_ref().map(Numbers::from).unwrap_or_default();
-        Ok(Publication::new(array.into_any().unbind(), numbers, missed))
+        Ok(Publication::new(array.unbind(), numbers, missed))
     }
 
     /// Waits until the count is above `after`; returns it.
@@ -137,6 +158,10 @@ impl SharedMemory {
             py.check_signals()?;
             if attachment.is_closing() {
                 return Err(errors::closed_while_waiting(py, &self.name));
+            }
+            if attachment.device.is_some() && attachment.stream.creator_alive() == Some(false) {
+                // The next frame would have nowhere to be.
+                return Err(cuda::creator_gone(py, &self.name));
             }
             if deadline.has_passed() {
                 let (name, waited) = (self.name.clone(), begun.elapsed());
@@ -174,10 +199,18 @@ impl SharedMemory {
     /// With safe=False, inside `with handle.locked()`, a read-only array over the frame itself,
     /// without a copy; it shows later frames once the lock is released.
     ///
+    /// On a device it is a DeviceTensor, which holds the frame when the call returns; so must `out` be.
+    /// `stream` is the caller's stream of work, after whose work so far the frame is copied, as for
+    /// write(); use it if work that is queued there still uses `out`.
+    ///
     /// Raises ValueError or TypeError for an unfit `out`, RuntimeError for safe=False without the
     /// lock, StaleStreamError once the stream was unlinked and its last frame was read,
-    /// InconsistentStreamError if writers lapped the read for a second.
-    #[pyo3(signature = (*, safe = true, poll_interval = 1e-6, out = None, timeout = None))]
+    /// InconsistentStreamError if writers lapped the read for a second; of streams on a device,
+    /// RuntimeError if the process that created it has ended, or for a handle without a device if there
+    /// is no cpu_mirror.
+    #[pyo3(signature = (
+        *, safe = true, poll_interval = 1e-6, out = None, timeout = None, stream = None
+    ))]
     fn read<'py>(
         &self,
         py: Python<'py>,
@@ -185,10 +218,12 @@ impl SharedMemory {
         poll_interval: f64,
         out: Option<&Bound<'py, PyAny>>,
         timeout: Option<f64>,
-    ) -> PyResult<Bound<'py, PyUntypedArray>> {
+        stream: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         check_times(poll_interval, timeout)?;
         let attachment = self.attached(py, "read from")?;
-        Ok(self.read_now(py, &attachment, safe, out)?.0)
+        let queue = self.queue_argument(&attachment, stream)?;
+        Ok(self.read_now(py, &attachment, safe, out, queue)?.0)
     }
 
     /// Waits for a frame published after this call began, and returns the newest, as read() does.
@@ -196,7 +231,9 @@ impl SharedMemory {
     ///
     /// Raises TimeoutError after `timeout` seconds (None: never), StaleStreamError as soon as the
     /// stream is unlinked, RuntimeError when the handle is closed meanwhile; else as read() does.
-    #[pyo3(signature = (*, timeout = None, safe = true, poll_interval = 1e-5, out = None))]
+    #[pyo3(signature = (
+        *, timeout = None, safe = true, poll_interval = 1e-5, out = None, stream = None
+    ))]
     fn read_new<'py>(
         &self,
         py: Python<'py>,
@@ -204,18 +241,23 @@ impl SharedMemory {
         safe: bool,
         poll_interval: f64,
         out: Option<&Bound<'py, PyAny>>,
-    ) -> PyResult<Bound<'py, PyUntypedArray>> {
+        stream: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let attachment = self.attached(py, "read from")?;
+        let queue = self.queue_argument(&attachment, stream)?;
         let after = attachment.observer.count();
         self.wait(py, &attachment, after, timeout, poll_interval, (safe, out))?;
-        Ok(self.read_now(py, &attachment, safe, out)?.0)
+        Ok(self.read_now(py, &attachment, safe, out, queue)?.0)
     }
 
     /// Waits until there is a frame with a count above `after`, and returns the newest, as read()
     /// does. What was published before the call counts.
     ///
     /// Raises ValueError for a negative or non-integer `after`; else as read_new() does.
-    #[pyo3(signature = (after, *, timeout = None, safe = true, poll_interval = 1e-5, out = None))]
+    #[pyo3(signature = (
+        after, *, timeout = None, safe = true, poll_interval = 1e-5, out = None, stream = None
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "Python's keywords")]
     fn read_after<'py>(
         &self,
         py: Python<'py>,
@@ -224,10 +266,12 @@ impl SharedMemory {
         safe: bool,
         poll_interval: f64,
         out: Option<&Bound<'py, PyAny>>,
-    ) -> PyResult<Bound<'py, PyUntypedArray>> {
+        stream: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let attachment = self.attached(py, "read from")?;
+        let queue = self.queue_argument(&attachment, stream)?;
         self.wait(py, &attachment, wait::count(after)?, timeout, poll_interval, (safe, out))?;
-        Ok(self.read_now(py, &attachment, safe, out)?.0)
+        Ok(self.read_now(py, &attachment, safe, out, queue)?.0)
     }
 
     /// Waits until the count is above `after`; returns the newest count and reads nothing.
@@ -248,7 +292,9 @@ impl SharedMemory {
     /// As read(), with the frame's count, id and times, all of the same publish.
     ///
     /// Raises as read() does.
-    #[pyo3(signature = (*, safe = true, poll_interval = 1e-6, out = None, timeout = None))]
+    #[pyo3(signature = (
+        *, safe = true, poll_interval = 1e-6, out = None, timeout = None, stream = None
+    ))]
     fn read_publication(
         &self,
         py: Python<'_>,
@@ -256,16 +302,20 @@ impl SharedMemory {
         poll_interval: f64,
         out: Option<&Bound<'_, PyAny>>,
         timeout: Option<f64>,
+        stream: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Publication> {
         check_times(poll_interval, timeout)?;
         let attachment = self.attached(py, "read a publication from")?;
-        self.publication(py, &attachment, safe, out)
+        let queue = self.queue_argument(&attachment, stream)?;
+        self.publication(py, &attachment, safe, out, queue)
     }
 
     /// As read_new(), with the frame's count, id and times.
     ///
     /// Raises as read_new() does.
-    #[pyo3(signature = (*, timeout = None, safe = true, poll_interval = 1e-5, out = None))]
+    #[pyo3(signature = (
+        *, timeout = None, safe = true, poll_interval = 1e-5, out = None, stream = None
+    ))]
     fn read_new_publication(
         &self,
         py: Python<'_>,
@@ -273,17 +323,22 @@ impl SharedMemory {
         safe: bool,
         poll_interval: f64,
         out: Option<&Bound<'_, PyAny>>,
+        stream: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Publication> {
         let attachment = self.attached(py, "read a publication from")?;
+        let queue = self.queue_argument(&attachment, stream)?;
         let after = attachment.observer.count();
         self.wait(py, &attachment, after, timeout, poll_interval, (safe, out))?;
-        self.publication(py, &attachment, safe, out)
+        self.publication(py, &attachment, safe, out, queue)
     }
 
     /// As read_after(), with the frame's count, id and times.
     ///
     /// Raises as read_after() does.
-    #[pyo3(signature = (after, *, timeout = None, safe = true, poll_interval = 1e-5, out = None))]
+    #[pyo3(signature = (
+        after, *, timeout = None, safe = true, poll_interval = 1e-5, out = None, stream = None
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "Python's keywords")]
     fn read_after_publication(
         &self,
         py: Python<'_>,
@@ -292,10 +347,12 @@ impl SharedMemory {
         safe: bool,
         poll_interval: f64,
         out: Option<&Bound<'_, PyAny>>,
+        stream: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Publication> {
         let attachment = self.attached(py, "read a publication from")?;
+        let queue = self.queue_argument(&attachment, stream)?;
         self.wait(py, &attachment, wait::count(after)?, timeout, poll_interval, (safe, out))?;
-        self.publication(py, &attachment, safe, out)
+        self.publication(py, &attachment, safe, out, queue)
     }
 
     /// The newest frames that are still there, oldest first and without gaps: at most `n`, and at
@@ -312,7 +369,10 @@ impl SharedMemory {
                 PyValueError::new_err(format!("n is {n}; expected an integer from 0 on"))
             })?,
         };
-        self.past_frames(py, &attachment, most)
+        match &attachment.device {
+            Some(device) => device.history(py, &self.form, most),
+            None => self.past_frames(py, &attachment, most),
+        }
     }
 
     /// The newest frame where it lies, without a copy. The writer may use its cell again `cells` - 1
@@ -322,6 +382,11 @@ impl SharedMemory {
     /// Raises RuntimeError before the first frame; StaleStreamError as read() does.
     fn view(&self, py: Python<'_>) -> PyResult<FrameView> {
         let attachment = self.attached(py, "read from")?;
+        if let Some(device) = &attachment.device {
+            let (view, tensor) = device.view(py, &self.form)?;
+            self.place.note(view.info().count);
+            return FrameView::on_device(py, view, tensor);
+        }
         let view = match attachment.reader.try_lock() {
             Some(mut reader) => reader.view(),
             None => attachment.stream.reader().view(),
@@ -345,9 +410,21 @@ impl SharedMemory {
         wait::check_poll_interval(poll_interval)?;
         self.refuse_unsafe_before_waiting(py, safe)?;
         if let Some(out) = out {
-            self.form.check_out(out)?;
+            self.check_out(attachment, out)?;
         }
         self.wait_after(py, attachment, after, wait::deadline(timeout)?)
+    }
+
+    /// Checks what is to receive a frame, before anything is waited for.
+    pub(crate) fn check_out(
+        &self,
+        attachment: &Attachment,
+        out: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        match &attachment.device {
+            Some(device) => device.check_out(&self.form, out).map(drop),
+            None => self.form.check_out(out).map(drop),
+        }
     }
 
     fn past_frames(

@@ -3,10 +3,12 @@
 //! Upholds invariants 2 (the array is read-only, and believed only once validated), 4 and 6.
 
 use crate::array::{ArrayForm, Mapping};
+use crate::cuda::{self, DeviceTensor, Queue};
 use crate::errors;
 use crate::publication::Numbers;
 use pyo3::prelude::*;
 use shm_core::{Stream, View};
+use shm_cuda::DeviceView;
 
 /// The newest frame at the time of SharedMemory.view(), where it lies.
 ///
@@ -15,12 +17,30 @@ use shm_core::{Stream, View};
 /// block without an exception calls it, and raises FrameOverwrittenError if the frame is gone.
 #[pyclass(frozen, weakref, module = "shm_py")]
 pub(crate) struct FrameView {
-    view: View,
+    place: Place,
     array: Py<PyAny>,
     numbers: Numbers,
 }
 
+/// Where the frame lies.
+#[derive(Debug)]
+enum Place {
+    Host(View),
+    Device(DeviceView),
+}
+
 impl FrameView {
+    /// A frame on a device, and a tensor over it.
+    pub(crate) fn on_device(
+        py: Python<'_>,
+        view: DeviceView,
+        tensor: DeviceTensor,
+    ) -> PyResult<FrameView> {
+        let numbers = Numbers::from(view.info());
+        let array = Py::new(py, tensor)?.into_any();
+        Ok(FrameView { place: Place::Device(view), array, numbers })
+    }
+
     pub(crate) fn new(
         py: Python<'_>,
         form: &ArrayForm,
@@ -31,13 +51,14 @@ impl FrameView {
         // SAFETY: the payload lies in the mapping, aligned to 64, and `base` owns the mapping.
         let array = unsafe { form.over(py, view.as_ptr().cast_mut(), false, base) }?;
         let numbers = Numbers::from(view.info());
-        Ok(FrameView { view, array: array.into_any().unbind(), numbers })
+        Ok(FrameView { place: Place::Host(view), array: array.into_any().unbind(), numbers })
     }
 }
 
 #[pymethods]
 impl FrameView {
-    /// The frame: a read-only numpy array over shared memory, of the stream's dtype and shape. It
+    /// The frame: a read-only numpy array over shared memory, of the stream's dtype and shape, or a
+    /// read-only DeviceTensor. It
     /// stays readable after close() and unlink(); its contents change when its cell is used again.
     #[getter]
     fn array(&self, py: Python<'_>) -> Py<PyAny> {
@@ -77,14 +98,35 @@ impl FrameView {
     /// True while the frame has not been overwritten.
     #[getter]
     fn valid(&self) -> bool {
-        self.view.validate().is_ok()
+        match &self.place {
+            Place::Host(view) => view.validate().is_ok(),
+            Place::Device(view) => view.validate().is_ok(),
+        }
     }
 
-    /// Passes if everything read through `array` so far was this frame's.
+    /// Passes if everything read through `array` so far was this frame's. On a device, `stream` is the
+    /// stream of work that reads it, as for write(): what is queued there by now is waited for first.
+    /// Without it, all work of the device is.
     ///
-    /// Raises FrameOverwrittenError otherwise.
-    fn validate(&self, py: Python<'_>) -> PyResult<()> {
-        self.view.validate().map_err(|error| errors::read(py, error))
+    /// Raises FrameOverwrittenError otherwise; RuntimeError if the device failed, or the process that
+    /// created the stream has ended.
+    #[pyo3(signature = (*, stream = None))]
+    fn validate(&self, py: Python<'_>, stream: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        let queue = Queue::parse(stream)?;
+        match &self.place {
+            Place::Host(view) => view.validate().map_err(|error| errors::read(py, error)),
+            Place::Device(view) => {
+                let validated = match queue {
+                    Some(queue) => py.detach(|| view.validate_after(queue.get())),
+                    None => {
+                        let done = py.detach(|| view.slice().device().synchronize());
+                        done.map_err(cuda::refused)?;
+                        view.validate()
+                    }
+                };
+                validated.map_err(|error| cuda::read_error(py, error))
+            }
+        }
     }
 
     fn __enter__(slf: Py<Self>) -> Py<Self> {
@@ -101,7 +143,7 @@ impl FrameView {
     ) -> PyResult<bool> {
         let _ = (exc, tb);
         if exc_type.is_none() {
-            self.validate(py)?;
+            self.validate(py, None)?;
         }
         Ok(false)
     }

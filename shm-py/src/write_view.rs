@@ -4,6 +4,7 @@
 //! readable.
 
 use crate::array::{self, Mapping};
+use crate::cuda::{DeviceLoan, Queue};
 use crate::errors;
 use crate::handle::{Attachment, SharedMemory};
 use crate::lock::StreamLock;
@@ -23,6 +24,8 @@ pub(crate) struct WriteView {
     /// Until when to wait for the lock; `None` when the thread holds it already.
     deadline: Option<Deadline>,
     tag: Tag,
+    /// The caller's stream of work, on a device.
+    queue: Option<Queue>,
     state: Mutex<State>,
 }
 
@@ -36,13 +39,32 @@ enum State {
 struct Open {
     attachment: Arc<Attachment>,
     lock: Arc<StreamLock>,
-    loan: Loan,
-    array: Py<PyUntypedArray>,
+    frame: Frame,
+}
+
+/// What is being filled.
+enum Frame {
+    Host { loan: Loan, array: Py<PyUntypedArray> },
+    Device(DeviceLoan),
+}
+
+impl Frame {
+    fn yielded(&self, py: Python<'_>) -> Py<PyAny> {
+        match self {
+            Frame::Host { array, .. } => array.clone_ref(py).into_any(),
+            Frame::Device(loan) => loan.tensor.clone_ref(py).into_any(),
+        }
+    }
 }
 
 impl WriteView {
-    pub(crate) fn new(handle: Py<SharedMemory>, deadline: Option<Deadline>, tag: Tag) -> WriteView {
-        WriteView { handle, deadline, tag, state: Mutex::new(State::New) }
+    pub(crate) fn new(
+        handle: Py<SharedMemory>,
+        deadline: Option<Deadline>,
+        tag: Tag,
+        queue: Option<Queue>,
+    ) -> WriteView {
+        WriteView { handle, deadline, tag, queue, state: Mutex::new(State::New) }
     }
 
     fn begin(
@@ -52,6 +74,11 @@ impl WriteView {
         lock: Arc<StreamLock>,
     ) -> PyResult<Open> {
         let handle = self.handle.get();
+        if attachment.device.is_some() {
+            let loan = DeviceLoan::begin(py, handle, &attachment, &lock, self.queue)?;
+            lock.set_viewing(true);
+            return Ok(Open { attachment, lock, frame: Frame::Device(loan) });
+        }
         let loan = lock.with_writer(&handle.name, |writer| {
             writer.lend().map_err(|error| errors::publish(py, error))
         })?;
@@ -59,13 +86,19 @@ impl WriteView {
         // SAFETY: the cell is this thread's until the commit, and `base` owns the mapping.
         let array = unsafe { handle.form.over(py, loan.as_mut_ptr(), true, base) }?;
         lock.set_viewing(true);
-        Ok(Open { attachment, lock, loan, array: array.unbind() })
+        Ok(Open { attachment, lock, frame: Frame::Host { loan, array: array.unbind() } })
     }
 
     fn end(&self, py: Python<'_>, open: Open, publish: bool) -> PyResult<()> {
-        let Open { attachment, lock, loan, array } = open;
-        array::make_read_only(array.bind(py));
+        let Open { attachment, lock, frame } = open;
         lock.set_viewing(false);
+        let (loan, array) = match frame {
+            Frame::Host { loan, array } => (loan, array),
+            Frame::Device(loan) => {
+                return loan.end(py, &attachment, &lock, publish.then_some(self.tag));
+            }
+        };
+        array::make_read_only(array.bind(py));
         if !publish {
             return Ok(());
         }
@@ -83,18 +116,24 @@ impl Drop for WriteView {
         let State::Open(open) = core::mem::replace(self.state.get_mut(), State::Over) else {
             return;
         };
-        Python::try_attach(|py| array::make_read_only(open.array.bind(py)));
-        open.lock.set_viewing(false);
+        let Open { lock, frame, .. } = open;
+        lock.set_viewing(false);
+        match frame {
+            Frame::Host { array, .. } => {
+                Python::try_attach(|py| array::make_read_only(array.bind(py)));
+            }
+            Frame::Device(loan) => loan.abandon(&lock),
+        }
         if self.deadline.is_some() {
             self.handle.get().note_level(false);
-            open.lock.release_orphaned(1);
+            lock.release_orphaned(1);
         }
     }
 }
 
 #[pymethods]
 impl WriteView {
-    fn __enter__(&self, py: Python<'_>) -> PyResult<Py<PyUntypedArray>> {
+    fn __enter__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let handle = self.handle.get();
         let (attachment, lock) = handle.writable(py, "write to")?;
         if !matches!(*self.state.lock(), State::New) {
@@ -103,7 +142,7 @@ impl WriteView {
             ));
         }
         if let Some(deadline) = self.deadline {
-            lock.acquire(py, deadline, || attachment.is_closing())?;
+            lock.acquire(py, attachment.side(), deadline, || attachment.is_closing())?;
         } else if lock.depth() == 0 {
             return Err(PyRuntimeError::new_err(
                 "write_view_locked requires an active 'with handle.locked()' block of this thread",
@@ -111,12 +150,12 @@ impl WriteView {
         }
         match self.begin(py, attachment, lock.clone()) {
             Ok(open) => {
-                let array = open.array.clone_ref(py);
+                let yielded = open.frame.yielded(py);
                 *self.state.lock() = State::Open(open);
                 if self.deadline.is_some() {
                     handle.note_level(true);
                 }
-                Ok(array)
+                Ok(yielded)
             }
             Err(error) => {
                 if self.deadline.is_some() {
@@ -142,8 +181,11 @@ impl WriteView {
         let lock = open.lock.clone();
         if lock.depth() == 0 {
             // The handle was closed inside the block, and the lock with it.
-            array::make_read_only(open.array.bind(py));
-            drop(open);
+            let Open { lock, frame, .. } = open;
+            match frame {
+                Frame::Host { array, .. } => array::make_read_only(array.bind(py)),
+                Frame::Device(loan) => loan.abandon(&lock),
+            }
             return match exc_type.is_none() {
                 true => Err(errors::closed(py, "publish a frame of", &self.handle.get().name)),
                 false => Ok(false),
@@ -152,7 +194,8 @@ impl WriteView {
         let outcome = self.end(py, open, exc_type.is_none());
         if self.deadline.is_some() {
             self.handle.get().note_level(false);
-            lock.release()?;
+            let released = lock.release();
+            return outcome.and(released).map(|()| false);
         }
         outcome.map(|()| false)
     }

@@ -5,6 +5,7 @@
 
 use crate::array::{self, Bytes, shape_text};
 use crate::casting::Casting;
+use crate::cuda::{Payload, Queue, Until};
 use crate::handle::{Attachment, SharedMemory};
 use crate::lock::StreamLock;
 use crate::reading::WORTH_RELEASING;
@@ -26,15 +27,28 @@ pub(crate) struct Tag {
 impl Tag {
     /// A frame without an id of its own keeps the one before, 0 at first.
     pub(crate) fn resolve(self, py: Python<'_>, attachment: &Attachment) -> PyResult<FrameTag> {
-        let id = match self.frame_id {
-            Some(id) => id,
+        Ok(self.with_id(self.id_after(py, attachment, None)?))
+    }
+
+    /// The frame's id; `queued` is that of a frame before it that nobody sees yet.
+    pub(crate) fn id_after(
+        self,
+        py: Python<'_>,
+        attachment: &Attachment,
+        queued: Option<u64>,
+    ) -> PyResult<u64> {
+        match self.frame_id.or(queued) {
+            Some(id) => Ok(id),
             None => match attachment.observer.peek() {
-                Ok(info) => info.frame_id,
-                Err(ReadError::Empty { .. }) => 0,
-                Err(error) => return Err(errors::read(py, error)),
+                Ok(info) => Ok(info.frame_id),
+                Err(ReadError::Empty { .. }) => Ok(0),
+                Err(error) => Err(errors::read(py, error)),
             },
-        };
-        Ok(FrameTag::id(id).acquired_ns(self.acquired_ns.unwrap_or(0)))
+        }
+    }
+
+    pub(crate) fn with_id(self, id: u64) -> FrameTag {
+        FrameTag::id(id).acquired_ns(self.acquired_ns.unwrap_or(0))
     }
 }
 
@@ -127,6 +141,26 @@ impl SharedMemory {
         writer.commit_loan(loan, tag).map(drop).map_err(failed)
     }
 
+    /// What to write, and on which queue, if the frames are on a device.
+    fn for_device<'py>(
+        &self,
+        attachment: &Attachment,
+        value: &Bound<'py, PyAny>,
+        casting: Casting,
+        stream: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Option<(Payload<'py>, Queue)>> {
+        let given = self.queue_argument(attachment, stream)?;
+        let Some(device) = &attachment.device else { return Ok(None) };
+        let queue = device.queue(given);
+        // An array is what it is; others may offer both kinds of memory.
+        if value.cast::<PyUntypedArray>().is_err()
+            && let Some(payload) = device.device_payload(value, &self.form, queue)?
+        {
+            return Ok(Some((payload, queue)));
+        }
+        Ok(Some((Payload::Host(self.source(value, casting)?), queue)))
+    }
+
     fn casting_or_own(&self, casting: Option<&str>) -> PyResult<Casting> {
         casting.map_or(Ok(self.casting), Casting::parse)
     }
@@ -155,7 +189,7 @@ pub(crate) fn with_lock<R>(
         None => Deadline::NEVER,
         some => wait::deadline(some)?,
     };
-    lock.acquire(py, deadline, || attachment.is_closing())?;
+    lock.acquire(py, attachment.side(), deadline, || attachment.is_closing())?;
     let outcome = work();
     lock.release()?;
     outcome
@@ -181,10 +215,21 @@ impl SharedMemory {
     /// numpy's rules ('no', 'equiv', 'safe', 'same_kind', 'unsafe'); None means the handle's.
     /// `timeout` bounds the wait for the lock, in seconds; None waits for ever.
     ///
-    /// Raises ValueError for a wrong shape, TypeError for a cast that the rule forbids, OverflowError
+    /// On a device, `value` may also be a DeviceTensor or any object with `__dlpack__` or
+    /// `__cuda_array_interface__` in device memory: of exactly the stream's dtype, C-contiguous, and
+    /// copied on the device, once its producer's data is ready. `stream` is the caller's stream of
+    /// work, after whose work so far the value is read: its handle, or an object with
+    /// `__cuda_stream__()`, `cuda_stream` (PyTorch) or `ptr` (CuPy); None is one of the handle's own.
+    /// The call returns when the frame is there.
+    ///
+    /// Raises ValueError for a wrong shape, or a device tensor that is not C-contiguous (pass what its
+    /// .contiguous() gives) or on a device that cannot be reached, TypeError for a cast that the rule forbids, OverflowError
     /// for an integer that does not fit, TimeoutError naming the holder of the lock, StaleStreamError,
     /// PermissionError, RuntimeError inside an open write_view; the stream is then as before.
-    #[pyo3(signature = (value, *, frame_id = None, acquired_ns = None, casting = None, timeout = None))]
+    #[pyo3(signature = (
+        value, *, frame_id = None, acquired_ns = None, casting = None, timeout = None, stream = None
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "Python's keywords")]
     fn write(
         &self,
         py: Python<'_>,
@@ -193,10 +238,18 @@ impl SharedMemory {
         acquired_ns: Option<u64>,
         casting: Option<&str>,
         timeout: Option<f64>,
+        stream: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let (attachment, lock) = self.writable(py, "write to")?;
-        let source = self.source(value, self.casting_or_own(casting)?)?;
+        let casting = self.casting_or_own(casting)?;
         let tag = Tag { frame_id, acquired_ns };
+        if let Some((payload, queue)) = self.for_device(&attachment, value, casting, stream)? {
+            return with_lock(py, &attachment, &lock, timeout, || {
+                let how = (tag, queue, Until::Published);
+                self.publish_on_device(py, &attachment, &lock, payload, how)
+            });
+        }
+        let source = self.source(value, casting)?;
         with_lock(py, &attachment, &lock, timeout, || {
             lock.with_writer(&self.name, |writer| {
                 self.publish(py, &attachment, writer, &source, tag)
@@ -205,9 +258,13 @@ impl SharedMemory {
     }
 
     /// As write(), inside `with handle.locked()`: for several frames, or to read and write as one.
+    /// With `stream=`, a frame that comes from device memory is only queued on it: it is there when the
+    /// device has come that far, and at the latest when the lock is released, which waits for that.
     ///
     /// Raises RuntimeError without the lock; else as write() does.
-    #[pyo3(signature = (value, *, frame_id = None, acquired_ns = None, casting = None))]
+    #[pyo3(signature = (
+        value, *, frame_id = None, acquired_ns = None, casting = None, stream = None
+    ))]
     fn write_locked(
         &self,
         py: Python<'_>,
@@ -215,11 +272,17 @@ impl SharedMemory {
         frame_id: Option<u64>,
         acquired_ns: Option<u64>,
         casting: Option<&str>,
+        stream: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let (attachment, lock) = self.writable(py, "write to")?;
         require_lock(&lock, "write_locked")?;
-        let source = self.source(value, self.casting_or_own(casting)?)?;
+        let casting = self.casting_or_own(casting)?;
         let tag = Tag { frame_id, acquired_ns };
+        if let Some((payload, queue)) = self.for_device(&attachment, value, casting, stream)? {
+            let until = if stream.is_some() { Until::Queued } else { Until::Published };
+            return self.publish_on_device(py, &attachment, &lock, payload, (tag, queue, until));
+        }
+        let source = self.source(value, casting)?;
         lock.with_writer(&self.name, |writer| self.publish(py, &attachment, writer, &source, tag))
     }
 
@@ -229,34 +292,42 @@ impl SharedMemory {
     /// frame stays. Afterwards the array is read-only. `timeout`, `frame_id` and `acquired_ns` are as
     /// for write().
     ///
+    /// On a device it yields a DeviceTensor over the next frame, to be written by whatever is queued on
+    /// `stream`, as for write(). Without `stream`, any stream of the device will do: leaving the block
+    /// waits for all of its work.
+    ///
     /// Raises RuntimeError if one is open in this thread already; else as write() does.
-    #[pyo3(signature = (*, timeout = None, frame_id = None, acquired_ns = None))]
+    #[pyo3(signature = (*, timeout = None, frame_id = None, acquired_ns = None, stream = None))]
     fn write_view(
         slf: Py<Self>,
         py: Python<'_>,
         timeout: Option<f64>,
         frame_id: Option<u64>,
         acquired_ns: Option<u64>,
+        stream: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<WriteView> {
-        slf.get().writable(py, "write to")?;
+        let (attachment, _) = slf.get().writable(py, "write to")?;
+        let queue = slf.get().queue_argument(&attachment, stream)?;
         let deadline = wait::deadline(timeout)?;
-        Ok(WriteView::new(slf, Some(deadline), Tag { frame_id, acquired_ns }))
+        Ok(WriteView::new(slf, Some(deadline), Tag { frame_id, acquired_ns }, queue))
     }
 
     /// As write_view(), inside `with handle.locked()`.
     ///
     /// Raises RuntimeError without the lock, on entering the block; else as write_view() does.
-    #[pyo3(signature = (*, frame_id = None, acquired_ns = None))]
+    #[pyo3(signature = (*, frame_id = None, acquired_ns = None, stream = None))]
     fn write_view_locked(
         slf: Py<Self>,
         py: Python<'_>,
         frame_id: Option<u64>,
         acquired_ns: Option<u64>,
+        stream: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<WriteView> {
-        let (_, lock) = slf.get().writable(py, "write to")?;
+        let (attachment, lock) = slf.get().writable(py, "write to")?;
         require_lock(&lock, "write_view_locked")?;
-        drop(lock);
-        Ok(WriteView::new(slf, None, Tag { frame_id, acquired_ns }))
+        let queue = slf.get().queue_argument(&attachment, stream)?;
+        drop((attachment, lock));
+        Ok(WriteView::new(slf, None, Tag { frame_id, acquired_ns }, queue))
     }
 
     /// Publishes a frame of zeros. `timeout` bounds the wait for the lock, in seconds.
@@ -266,6 +337,12 @@ impl SharedMemory {
     fn clear(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<()> {
         let (attachment, lock) = self.writable(py, "clear")?;
         let tag = Tag { frame_id: None, acquired_ns: None };
+        if let Some(device) = &attachment.device {
+            let how = (tag, device.queue(None), Until::Published);
+            return with_lock(py, &attachment, &lock, timeout, || {
+                self.publish_on_device(py, &attachment, &lock, Payload::Zeros, how)
+            });
+        }
         with_lock(py, &attachment, &lock, timeout, || {
             lock.with_writer(&self.name, |writer| {
                 let tag = tag.resolve(py, &attachment)?;

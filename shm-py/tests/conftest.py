@@ -7,13 +7,29 @@ import gc
 import itertools
 import os
 import re
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from children.simulator import Simulator
+from children.simulator import library as simulated_driver
+
+# A run in the background of a shell ignores Ctrl-C, and so would the children of the tests, some of which
+# are interrupted by it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# What is found as the driver is settled by the first call that asks for CUDA, which is made while the
+# tests are collected.
+if os.environ.get("SHM_CUDA_CONFORMANCE") != "real" and "SHM_CUDA_DRIVER" not in os.environ:
+    if (_driver := simulated_driver()) is not None:
+        os.environ["SHM_CUDA_DRIVER"] = str(_driver)
+
 import shm_py
 from children import Child
+from children.device_frames import SHAPE
 from children.serving import Server, embedded_binary, real_folder, start_embedded, start_real
 
 SHARED_MEMORY = Path("/dev/shm")
@@ -69,6 +85,49 @@ def start(shm_name: str) -> Iterator[StartChild]:
 def stress() -> bool:
     """Whether each test may take minutes."""
     return STRESS
+
+
+@pytest.fixture
+def sim() -> Iterator[Simulator]:
+    """The simulated driver, with which nothing is left behind and nothing was done that a real one
+    would not forgive."""
+    driver = os.environ.get("SHM_CUDA_DRIVER")
+    if driver is None or not shm_py.gpu_available() or not shm_py.devices()[0].simulated:
+        pytest.skip("no simulated CUDA driver: `cargo build -p shm-cuda-sim` makes it")
+    simulator = Simulator(Path(driver))
+    gc.collect()
+    before = simulator.report()
+    yield simulator
+    simulator.inject(0, 0)
+    simulator.delay(0, 200)
+    gc.collect()
+    # Memory of closed streams that children had open.
+    shm_py.gc("pytest-")
+    simulator.release()
+    after = simulator.report()
+    assert after["violations"] == before["violations"] == []
+    for kind in ("allocations", "imports", "streams", "events", "registered"):
+        assert after[kind] == before[kind], f"{kind} were left behind"
+
+
+@pytest.fixture(params=[False, True], ids=["device", "mirrored"])
+def device_shm(
+    request: pytest.FixtureRequest, sim: Simulator, shm_name: str
+) -> Iterator[shm_py.SharedMemory]:
+    """A stream on device 0, with and without a mirror."""
+    with shm_py.stream(
+        shm_name, shape=SHAPE, gpu_device="cuda:0", cpu_mirror=request.param
+    ) as handle:
+        yield handle
+        handle.close()
+
+
+@pytest.fixture
+def plain_shm(sim: Simulator, shm_name: str) -> Iterator[shm_py.SharedMemory]:
+    """A stream on device 0 without a mirror."""
+    with shm_py.stream(shm_name, shape=SHAPE, gpu_device=0) as handle:
+        yield handle
+        handle.close()
 
 
 def _embedded_or_skip() -> None:

@@ -36,18 +36,22 @@ def stream(
 CLASSES = [
     "SharedMemory", "Publication", "FrameView", "WriteView", "Pool", "Slot", "Ticket", "Consumer",
     "Lease", "Recycler", "Queue", "Store", "Reservation", "Retrieved", "TritonClient", "TritonModel",
-    "TritonSlot",
+    "TritonSlot", "DeviceTensor", "DevicePool", "DeviceSlot", "DeviceTicket", "DeviceConsumer",
+    "DeviceLease", "TensorProxy",
 ]
 #: Written in Python, where they are their own stubs.
 REPORTS = [
-    "ConsumerInfo", "Fsck", "Overdue", "PoolInfo", "PoolStats", "QueueInfo", "Reaped", "SlotHolder",
+    "ConsumerInfo", "DeviceInfo", "DevicePoolStats", "Fsck", "Overdue", "PoolInfo", "PoolStats", "QueueInfo", "Reaped", "SlotHolder",
     "SlotReport", "TritonClientStats", "TritonDuration", "TritonModelConfig", "TritonModelMetadata",
     "TritonRegion", "TritonServer", "TritonStatistics", "TritonSwept", "TritonTensor",
     "TritonTensorMetadata",
 ]
 WRITTEN_IN_PYTHON = ["TritonSHMClient"]
 #: What their names do not say.
-EXCEPTIONS = ["AlreadyOwned", "KeyExists", "KeysMissing", "PoolFull", "StaleTicket"]
+EXCEPTIONS = [
+    "AlreadyOwned", "KeyExists", "KeysMissing", "NotReady", "OwnerGone", "PoolFull", "ProducerGone",
+    "StaleTicket",
+]
 
 
 def _blocks() -> Iterator[Any]:
@@ -191,8 +195,8 @@ LOCK = ["TimeoutError", "PermissionError", "StaleStreamError"]
 WRITE = ["ValueError", "TypeError", "OverflowError", "RuntimeError", "PermissionError",
          "StaleStreamError"]
 RAISES: dict[str, list[str]] = {
-    "create": ["FileExistsError", "ValueError", "TypeError", "OSError", "RuntimeError"],
-    "open": ["FileNotFoundError", "ValueError"],
+    "create": ["FileExistsError", "ValueError", "TypeError", "OSError", "RuntimeError", "MemoryError"],
+    "open": ["FileNotFoundError", "ValueError", "RuntimeError"],
     "stream": ["FileExistsError", "ValueError"],
     "unlink": ["ValueError"],
     "stat": ["FileNotFoundError", "ValueError"],
@@ -223,7 +227,33 @@ RAISES: dict[str, list[str]] = {
     "SharedMemory.pinned_buffer": ["RuntimeError"],
     "SharedMemory.close": ["RuntimeError"],
     "SharedMemory.unlink": ["PermissionError", "StaleStreamError"],
-    "FrameView.validate": ["FrameOverwrittenError"],
+    "FrameView.validate": ["FrameOverwrittenError", "RuntimeError"],
+    "devices": ["RuntimeError"],
+    "DeviceTensor.empty": ["MemoryError", "ValueError", "TypeError", "RuntimeError"],
+    "DeviceTensor.from_numpy": ["MemoryError", "RuntimeError"],
+    "DeviceTensor.from_dlpack": ["TypeError", "ValueError", "BufferError"],
+    "DeviceTensor.from_interface": ["TypeError", "ValueError"],
+    "DeviceTensor.to_numpy": ["ValueError", "RuntimeError"],
+    "DeviceTensor.copy_from": ["ValueError", "TypeError", "RuntimeError"],
+    "DevicePool.create": [
+        "AlreadyOwned", "FileExistsError", "MemoryError", "OSError", "ValueError", "TypeError",
+        "RuntimeError",
+    ],
+    "DevicePool.open": ["FileNotFoundError", "PoolError", "OwnerGone", "ValueError", "RuntimeError"],
+    "DevicePool.lend": ["PoolFull", "TimeoutError", "ValueError", "PoolError"],
+    "DevicePool.put": ["PoolFull", "ValueError", "TypeError"],
+    "DevicePool.consumer": ["PoolError", "ValueError"],
+    "DevicePool.revoke": ["StaleTicket", "ValueError"],
+    "DeviceSlot.write": ["ValueError", "TypeError", "RuntimeError"],
+    "DeviceSlot.publish": ["PoolError", "ValueError"],
+    "DeviceTicket.from_bytes": ["ValueError"],
+    "DeviceConsumer.redeem": [
+        "NotReady", "TimeoutError", "ProducerGone", "OwnerGone", "StaleTicket", "ValueError",
+        "PoolError",
+    ],
+    "DeviceLease.copy_to": ["ValueError", "TypeError", "ProducerGone", "NotReady", "OwnerGone"],
+    "DeviceLease.check": ["ProducerGone", "NotReady", "PoolError"],
+    "TensorProxy.from_bytes": ["ValueError"],
     "Pool.create": ["AlreadyOwned", "FileExistsError", "OSError", "ValueError", "TypeError"],
     "Pool.create_chunks": ["AlreadyOwned", "ValueError"],
     "Pool.open": ["FileNotFoundError", "ValueError"],

@@ -14,6 +14,7 @@ CLASSES = [
     "SharedMemory", "Publication", "FrameView", "WriteView", "Pool", "Slot", "Ticket", "Consumer",
     "Lease", "Recycler", "Queue", "Store", "Reservation", "Retrieved", "PoolStats", "SlotReport",
     "TritonClient", "TritonModel", "TritonSlot", "TritonSHMClient", "TritonTensor", "TritonError",
+    "DeviceTensor", "DeviceInfo",
 ]
 
 

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any, Optional
 from ._native import Reservation, Retrieved, Slot, Ticket
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from . import Consumer, Pool, Publication, Queue, SharedMemory, Store
     from ._native import _Policy, _Waiter
 
@@ -38,15 +36,15 @@ async def wait(handle: SharedMemory, after: int, timeout: Optional[float]) -> in
 
 
 async def read(
-    handle: SharedMemory, after: int, timeout: Optional[float], out: Optional[NDArray[Any]]
-) -> NDArray[Any]:
+    handle: SharedMemory, after: int, timeout: Optional[float], out: Any
+) -> Any:
     """Resolves to the newest payload once the count is above `after`."""
     await wait(handle, after, timeout)
     return handle.read(out=out)
 
 
 async def read_publication(
-    handle: SharedMemory, after: int, timeout: Optional[float], out: Optional[NDArray[Any]]
+    handle: SharedMemory, after: int, timeout: Optional[float], out: Any
 ) -> Publication:
     """Resolves to the newest publication once the count is above `after`."""
     await wait(handle, after, timeout)

@@ -1,20 +1,20 @@
 //! Pools, and what is built on them: tickets, queues, trees of arrays, stores.
 
-mod arguments;
-mod audience;
+pub(crate) mod arguments;
+pub(crate) mod audience;
 mod consumer;
-mod errors;
-mod handle;
+pub(crate) mod errors;
+pub(crate) mod handle;
 mod lease;
-mod lending;
+pub(crate) mod lending;
 mod memory;
-mod opening;
+pub(crate) mod opening;
 mod queue;
 mod recycler;
-mod reports;
+pub(crate) mod reports;
 mod slot;
 mod store;
-mod ticket;
+pub(crate) mod ticket;
 mod tree;
 mod wish;
 

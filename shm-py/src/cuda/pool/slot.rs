@@ -1,0 +1,306 @@
+//! A slot of device memory in its producer's hands.
+//!
+//! Upholds invariants 6 (tensors over it keep it lent while nobody said otherwise) and 7 (it is readable
+//! after the work that fills it; what is not published is given back).
+
+use crate::cuda::device::Lane;
+use crate::cuda::layout::Layout;
+use crate::cuda::pool::handle::Common;
+use crate::cuda::pool::payload::{self, Payload};
+use crate::cuda::pool::ticket::DeviceTicket;
+use crate::cuda::pool::{audience, errors};
+use crate::cuda::queue::Queue;
+use crate::cuda::{DeviceTensor, errors as driver};
+use crate::pool::errors as host;
+use parking_lot::Mutex;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use shm_core::fork_generation;
+use shm_pool::Audience;
+use std::sync::Arc;
+
+/// A slot of a DevicePool; made by DevicePool.lend(). Fill it through `tensor` or with write(), then
+/// publish() it. Leaving a `with` block, or dropping it and everything made from it, gives it back
+/// unread, when the work queued on it is done.
+#[pyclass(frozen, weakref, module = "shm_py")]
+pub(crate) struct DeviceSlot {
+    lent: Arc<Lent>,
+    tensor: Mutex<Option<Py<DeviceTensor>>>,
+}
+
+/// The slot, shared by the handle and the tensors over it.
+struct Lent {
+    state: Mutex<State>,
+    common: Arc<Common>,
+    layout: Layout,
+    index: usize,
+    generation: u64,
+    born: u64,
+}
+
+/// `Lent` ends in one of the others, once.
+enum State {
+    Lent(shm_cuda::pool::DeviceSlot),
+    Published,
+    Aborted,
+}
+
+impl DeviceSlot {
+    pub(crate) fn new(
+        slot: shm_cuda::pool::DeviceSlot,
+        common: Arc<Common>,
+        layout: Layout,
+    ) -> DeviceSlot {
+        let (index, generation) = (slot.index(), slot.generation());
+        let state = Mutex::new(State::Lent(slot));
+        let born = fork_generation();
+        let lent = Lent { state, common, layout, index, generation, born };
+        DeviceSlot { lent: Arc::new(lent), tensor: Mutex::default() }
+    }
+
+    /// Copies a tensor into the slot; waits for it unless the caller named the queue.
+    pub(crate) fn fill(
+        &self,
+        py: Python<'_>,
+        payload: Payload<'_>,
+        (queue, is_callers): (Queue, bool),
+    ) -> PyResult<()> {
+        let lent = &*self.lent;
+        lent.check(py)?;
+        payload.layout()?.check_same(lent.layout.dtype, &lent.layout.shape)?;
+        let (foreign, lane) = match payload {
+            // The array may be changed as soon as this returns.
+            Payload::Host(frame) => return frame.upload(&tensor_over(&self.lent)?, queue.get()),
+            Payload::Device { foreign, lane } => (foreign, lane),
+        };
+        let copied = py.detach(|| match &mut *lent.state.lock() {
+            State::Lent(slot) => Some(slot.copy_from(payload::bytes(&foreign, &lane), queue.get())),
+            _ => None,
+        });
+        copied.ok_or_else(|| lent.over())?.map_err(|error| errors::copy(py, error))?;
+        let device = &lent.lane().device;
+        match is_callers {
+            true => lent.common.sources.keep(py, device, queue, foreign.owner),
+            false => py.detach(|| queue.get().synchronize(device)).map_err(driver::cuda),
+        }
+    }
+
+    pub(crate) fn share(
+        &self,
+        py: Python<'_>,
+        audience: Audience,
+        given: Option<Queue>,
+    ) -> PyResult<DeviceTicket> {
+        let lent = &*self.lent;
+        lent.check(py)?;
+        let was_shown = self.tensor.lock().is_some();
+        if given.is_none() && was_shown {
+            // Whoever wrote did not say where.
+            py.detach(|| lent.lane().device.synchronize()).map_err(driver::cuda)?;
+        }
+        let slot = lent.end(State::Published).ok_or_else(|| lent.over())?;
+        self.freeze();
+        let queue = given.unwrap_or_else(|| lent.own_queue());
+        let ticket = py.detach(|| slot.publish(audience, queue.get())).map_err(|error| {
+            *lent.state.lock() = State::Aborted;
+            errors::publish(py, error)
+        })?;
+        DeviceTicket::new(ticket, lent.layout.clone())
+    }
+
+    /// What was given out must not change the slot any more.
+    fn freeze(&self) {
+        if let Some(tensor) = self.tensor.lock().take() {
+            tensor.get().make_read_only();
+        }
+    }
+}
+
+impl Lent {
+    fn lane(&self) -> &Arc<Lane> {
+        &self.common.lane
+    }
+
+    fn own_queue(&self) -> Queue {
+        Queue::from_handle(self.lane().queue.as_ref().as_raw())
+    }
+
+    fn address(&self) -> PyResult<u64> {
+        match &*self.state.lock() {
+            State::Lent(slot) => Ok(slot.slice().address()),
+            _ => Err(self.over()),
+        }
+    }
+
+    fn end(&self, how: State) -> Option<shm_cuda::pool::DeviceSlot> {
+        let mut state = self.state.lock();
+        match core::mem::replace(&mut *state, how) {
+            State::Lent(slot) => Some(slot),
+            ended => {
+                *state = ended;
+                None
+            }
+        }
+    }
+
+    fn check(&self, py: Python<'_>) -> PyResult<()> {
+        if self.born != fork_generation() {
+            let what = format!("slot {}", self.index);
+            return Err(host::forked(py, &what, &self.common.name, "create another pool here"));
+        }
+        let is_lent = matches!(&*self.state.lock(), State::Lent(_));
+        if is_lent { Ok(()) } else { Err(self.over()) }
+    }
+
+    fn over(&self) -> PyErr {
+        PyValueError::new_err(format!("slot {} was {}; lend another one", self.index, self.state()))
+    }
+
+    fn state(&self) -> &'static str {
+        match &*self.state.lock() {
+            State::Lent(_) => "lent",
+            State::Published => "published",
+            State::Aborted => "given back",
+        }
+    }
+}
+
+/// The slot as a tensor, which keeps it.
+fn tensor_over(lent: &Arc<Lent>) -> PyResult<DeviceTensor> {
+    let (lane, layout) = (lent.lane().clone(), lent.layout.clone());
+    Ok(DeviceTensor::over(lane, layout, lent.address()?, true, lent.clone()))
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let Some(slot) = self.end(State::Aborted) else { return };
+        // It waits for what was queued on it.
+        let mut slot = Some(slot);
+        Python::try_attach(|py| py.detach(|| drop(slot.take())));
+    }
+}
+
+#[pymethods]
+impl DeviceSlot {
+    /// The slot as a writable DeviceTensor, in place: kernels of any library write it. It becomes
+    /// read-only when the slot is published or given back; what was made of it by DLPack does not, and
+    /// can then change what others read: drop it.
+    ///
+    /// Raises ValueError if the slot was published or given back; PoolError in a forked child.
+    #[getter]
+    fn tensor(&self, py: Python<'_>) -> PyResult<Py<DeviceTensor>> {
+        self.lent.check(py)?;
+        let mut tensor = self.tensor.lock();
+        if let Some(tensor) = &*tensor {
+            return Ok(tensor.clone_ref(py));
+        }
+        let made = Py::new(py, tensor_over(&self.lent)?)?;
+        *tensor = Some(made.clone_ref(py));
+        Ok(made)
+    }
+
+    /// Copies a tensor of the slot's dtype and shape into it: a DeviceTensor, any object with
+    /// `__dlpack__` or `__cuda_array_interface__` on a CUDA device, or anything that numpy.asarray
+    /// understands. Without `stream` it is there when the call returns. With `stream` (a handle, or an
+    /// object with `__cuda_stream__()`, `cuda_stream` or `ptr`) device memory is copied in the order of
+    /// that stream, and kept until that is done.
+    ///
+    /// Raises ValueError for a wrong shape, a tensor that is not C-contiguous, or a slot that was
+    /// published or given back; TypeError for a wrong dtype; RuntimeError if the device fails.
+    #[pyo3(signature = (value, *, stream = None))]
+    fn write(&self, value: &Bound<'_, PyAny>, stream: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        let given = Queue::parse(stream)?;
+        let queue = given.unwrap_or_else(|| self.lent.own_queue());
+        let payload = Payload::of(value, self.lent.lane(), queue)?;
+        self.fill(value.py(), payload, (queue, given.is_some()))
+    }
+
+    /// Makes the slot readable, and returns the DeviceTicket that it is redeemed with, at once.
+    /// `consumers` says who has to acknowledge it before the slot is used again: None for everyone who
+    /// is present or expected, "any" for exactly one (whoever redeems first), or an iterable of seats
+    /// and DeviceConsumers.
+    ///
+    /// With `stream` its bytes count as being there once everything queued on that stream so far, and
+    /// on the slot with write(), is done. Without it, work that was queued on `tensor` is waited for
+    /// now, whatever its stream.
+    ///
+    /// Raises PoolError if there is no consumer at all, ValueError for a seat on which nobody sits; the
+    /// slot is given back then. ValueError if it was published or given back before.
+    #[pyo3(signature = (consumers = None, *, stream = None))]
+    fn publish(
+        &self,
+        py: Python<'_>,
+        consumers: Option<&Bound<'_, PyAny>>,
+        stream: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<DeviceTicket> {
+        let audience = audience::from_argument(consumers, self.lent.common.instance)?;
+        self.share(py, audience, Queue::parse(stream)?)
+    }
+
+    /// Gives the slot back, read by nobody: at once if `stream` is given (its memory is lent again when
+    /// everything queued on that stream so far is done), else after the work on it was waited for.
+    /// Harmless if that, or a publication, has happened.
+    ///
+    /// Raises RuntimeError if the device fails.
+    #[pyo3(signature = (*, stream = None))]
+    fn abort(&self, py: Python<'_>, stream: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        let given = Queue::parse(stream)?;
+        if self.lent.born != fork_generation() {
+            return Ok(());
+        }
+        let Some(slot) = self.lent.end(State::Aborted) else { return Ok(()) };
+        self.freeze();
+        let given_back = py.detach(|| match given {
+            Some(queue) => slot.abort_after(queue.get()),
+            None => {
+                drop(slot);
+                Ok(())
+            }
+        });
+        given_back.map_err(driver::cuda)
+    }
+
+    /// Number of the slot.
+    #[getter]
+    fn index(&self) -> usize {
+        self.lent.index
+    }
+
+    /// Which use of the slot this is.
+    #[getter]
+    fn generation(&self) -> u64 {
+        self.lent.generation
+    }
+
+    /// Bytes of the tensor.
+    #[getter]
+    fn nbytes(&self) -> usize {
+        self.lent.layout.byte_len()
+    }
+
+    fn __enter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    #[pyo3(signature = (exc_type, exc, tb))]
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        exc_type: &Bound<'_, PyAny>,
+        exc: &Bound<'_, PyAny>,
+        tb: &Bound<'_, PyAny>,
+    ) -> PyResult<bool> {
+        let _ = (exc_type, exc, tb);
+        self.abort(py, None).map(|()| false)
+    }
+
+    fn __repr__(&self) -> String {
+        let Lent { index, layout, .. } = &*self.lent;
+        format!(
+            "DeviceSlot(index={index}, shape={}, dtype='{}', {})",
+            crate::array::shape_text(&layout.shape),
+            layout.dtype.name(),
+            self.lent.state()
+        )
+    }
+}
