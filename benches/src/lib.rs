@@ -11,11 +11,13 @@
 //!     ▼                   │─────► child    the other process of a row
 //!   iceoryx2              └─────► report   rows, table, JSON
 //!   benches/pool ────► pool ────► the same, and a model of its peer
+//!   benches/cuda ────► cuda ──► the driver's bare calls, and the device's own times
 //!   benches/triton ──► triton ──► servers, and other clients, as processes of their own
 //! ```
 
 pub mod child;
 pub mod copy_suite;
+pub mod cuda;
 pub mod flags;
 pub mod limits;
 pub mod measure;

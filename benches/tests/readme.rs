@@ -11,6 +11,8 @@ const POOL_RUN: &str = "benches/results/pool-epyc-2core.json";
 const POOL_BEGIN: &str = "<!-- measured by `cargo xtask bench pool` -->\n";
 const TRITON_RUN: &str = "benches/results/triton-epyc-2core.json";
 const TRITON_BEGIN: &str = "<!-- measured by `cargo xtask bench triton` -->\n";
+const CUDA_RUN: &str = "benches/results/cuda-sim-epyc-2core.json";
+const CUDA_BEGIN: &str = "<!-- measured by `cargo xtask bench cuda` -->\n";
 /// The paths of our client whose rows are shown; the run has them all, and other clients' too.
 const TRITON_PATHS: [&str; 4] = ["in-place/http", "in-place/unix", "in-place/grpc", "copied/grpc"];
 const END: &str = "<!-- end -->";
@@ -33,6 +35,11 @@ fn the_table_of_the_python_side_is_that_of_the_stored_run() {
 #[test]
 fn the_table_of_triton_is_that_of_the_stored_run() {
     check(TRITON_BEGIN, TRITON_RUN, triton_tables);
+}
+
+#[test]
+fn the_table_of_cuda_is_that_of_the_stored_run() {
+    check(CUDA_BEGIN, CUDA_RUN, cuda_table);
 }
 
 fn check(begin: &str, run: &str, table: impl Fn(&Value) -> String) {
@@ -93,6 +100,51 @@ fn python_table(run: &Value) -> String {
             of_peer("1.0.1"),
             of_peer("1.4.0"),
         ));
+    }
+    lines
+}
+
+/// What the calls cost the host, beside the driver's bare calls.
+fn cuda_table(run: &Value) -> String {
+    let (header, driver) = (&run["header"], &run["driver"]);
+    assert_eq!(header["quick"], false, "a quick run is not for quoting");
+    let machine = &header["machine"];
+    let remark = match driver["simulated"].as_bool() {
+        Some(true) => "simulated driver, no GPU: host-side cost only".to_owned(),
+        _ => text(&driver["device"]).to_owned(),
+    };
+    let mut lines = format!(
+        "{}, {} cores, {}, {}, {}; **{remark}**:\n\n",
+        &text(&header["date"])[..10],
+        machine["cores"],
+        text(&machine["cpu"]),
+        text(&machine["kernel"]),
+        text(&header["rustc"]).split(" (").next().unwrap_or_default(),
+    );
+    lines.push_str(
+        "| row | driver | p50 | p99 | max | bare calls, same run | over them | over what a publish needs | driver's calls, ours / bare |\n\
+         |---|---|--:|--:|--:|--:|--:|--:|--:|\n",
+    );
+    let cell = |value: &Value| value.as_f64().map_or(String::new(), number);
+    for row in run["rows"].as_array().expect("rows") {
+        let calls = |name: &str| row[name].as_f64().map(|calls| format!("{calls:.0}"));
+        let calls = [calls("driver_calls"), calls("bare_driver_calls")];
+        lines.push_str(&format!(
+            "| `{}` | {} | {} {} | {} | {} | {} | {} | {} | {} |\n",
+            text(&row["name"]),
+            text(&row["driver"]),
+            cell(&row["value"]),
+            text(&row["unit"]),
+            cell(&row["p99"]),
+            cell(&row["max"]),
+            cell(&row["bare"]),
+            cell(&row["over_bare"]),
+            cell(&row["over_needed"]),
+            calls.into_iter().flatten().collect::<Vec<_>>().join(" / "),
+        ));
+    }
+    if let Some(why) = run["gpu_skipped"].as_str() {
+        lines.push_str(&format!("\n{why}.\n"));
     }
     lines
 }

@@ -85,9 +85,9 @@ fn command() -> String {
     while let Some(word) = arguments.next() {
         match word.as_str() {
             "--bench" => {}
-            "--json" => {
+            "--json" | "--python" | "--sim" => {
                 arguments.next();
-                words.push("--json FILE".to_owned());
+                words.push(format!("{word} FILE"));
             }
             _ => words.push(word),
         }
