@@ -41,14 +41,18 @@ pub fn suites(suite: Suite) -> Vec<&'static str> {
         Suite::Copy => vec!["copy"],
         Suite::Stream => vec!["stream"],
         Suite::Pool => vec!["pool"],
+        Suite::Cuda => vec![CUDA],
         Suite::Py => vec![PY],
         Suite::Triton => vec![TRITON],
-        Suite::All => vec!["copy", "stream", "pool", PY, TRITON],
+        Suite::All => vec!["copy", "stream", "pool", CUDA, PY, TRITON],
     }
 }
 
 /// The suite that is a Python program.
 const PY: &str = "py";
+
+/// The suite that needs a GPU or the simulated driver.
+pub const CUDA: &str = "cuda";
 
 /// The suite that needs servers and other clients.
 const TRITON: &str = "triton";
@@ -68,6 +72,11 @@ pub fn command(
         TRITON => {
             let mut command = rust_suite(workspace, suite, json.as_deref());
             contenders::provide(workspace, &mut command)?;
+            command
+        }
+        CUDA => {
+            let mut command = rust_suite(workspace, suite, json.as_deref());
+            contenders::of_cuda(workspace, &mut command)?;
             command
         }
         _ => rust_suite(workspace, suite, json.as_deref()),

@@ -34,6 +34,8 @@ pub enum Task {
     Crash(CrashArgs),
     /// Run one benchmark suite, or all
     Bench(BenchArgs),
+    /// A folder with the CUDA tests and benches, for a machine with a GPU and without Rust
+    GpuBundle(GpuBundleArgs),
     /// A real Triton server for tests and benches, without a container
     Triton(TritonArgs),
     /// Serve the test models by the embedded inference server
@@ -112,12 +114,24 @@ pub enum Suite {
     Stream,
     /// Lending, acknowledging and recycling the memory of a pool, between processes
     Pool,
+    /// Device streams and device pools, on the GPU or, where there is none, on the simulated driver
+    Cuda,
     /// The Python package, beside the one it replaces
     Py,
     /// Calls of Triton through shared memory, beside other clients and on several servers
     Triton,
     /// Every suite
     All,
+}
+
+#[derive(Debug, Args)]
+pub struct GpuBundleArgs {
+    /// The folder to make; what was in it is gone; target/gpu-bundle if not given
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Also try it: run its tests and its bench on the simulated driver, in a copy elsewhere
+    #[arg(long)]
+    pub check: bool,
 }
 
 #[derive(Debug, Args)]

@@ -4,9 +4,12 @@
 
 mod bench;
 mod crash;
+mod cuda;
 mod demo;
+mod elf;
 mod flags;
 mod gates;
+mod gpu_bundle;
 mod loom;
 mod parity;
 mod process;
@@ -54,6 +57,7 @@ fn dispatch(task: Task) -> Result<ExitCode> {
         Task::Loom(args) => loom::task(&Workspace::discover()?, &args),
         Task::Crash(args) => crash::task(&Workspace::discover()?, &args),
         Task::Bench(args) => bench::task(&Workspace::discover()?, &args),
+        Task::GpuBundle(args) => gpu_bundle::task(&Workspace::discover()?, &args),
         Task::Triton(args) => triton::task(&Workspace::discover()?, &args),
         Task::Serve(args) => serve::task(&Workspace::discover()?, &args),
         Task::Demo(args) => demo::task(&Workspace::discover()?, &args),

@@ -67,11 +67,11 @@ impl Workspace {
     }
 
     /// What `--features` must name so that every test of the workspace is compiled: the fault
-    /// points of the libraries and the demo of xtask.
+    /// points of the libraries, what is optional in them, and the demo of xtask.
     pub fn test_features(&self) -> String {
         let mut features = Vec::new();
         for package in self.packages() {
-            for feature in ["testing", "demo"] {
+            for feature in ["testing", "demo", "pool"] {
                 if package.features.contains_key(feature) {
                     features.push(format!("{}/{feature}", package.name));
                 }

@@ -1,10 +1,11 @@
-//! What takes part in the suite `triton` beside our client: servers, and clients of others.
+//! What the suites `triton` and `cuda` need beside themselves: servers, drivers, the programs of others.
 
 use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::Result;
 
+use crate::cuda::{self, Profile};
 use crate::process;
 use crate::python::peers;
 use crate::triton::{self, Fetched};
@@ -37,6 +38,22 @@ pub fn provide(workspace: &Workspace, command: &mut Command) -> Result<()> {
             command.env("SHM_BENCH_TRITON_PYTHON", python);
         }
         Err(error) => println!("SKIPPED: the clients in Python: {error:#}"),
+    }
+    Ok(())
+}
+
+/// Tells the suite `cuda` which driver it measures: where there is no GPU, the simulated one.
+pub fn of_cuda(workspace: &Workspace, command: &mut Command) -> Result<()> {
+    if cuda::installed_devices(workspace)?.is_empty() {
+        println!(
+            "no GPU here: the suite measures what the host does, on the simulated driver (sim)"
+        );
+        command.arg("--sim").arg(cuda::simulated_driver(workspace, Profile::Release)?);
+    } else {
+        println!(
+            "SKIPPED: pyshmem beside ours: `./run-bench` of `cargo xtask gpu-bundle` measures it"
+        );
+        command.env_remove(cuda::DRIVER_VARIABLE);
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 //! fails when it ran nothing.
 
 mod checks;
+mod cuda;
 mod gate;
 mod leftovers;
 mod python;
@@ -30,6 +31,8 @@ pub fn task(workspace: &Workspace) -> Result<ExitCode> {
     gates.run("clippy+", || checks::clippy(workspace, Some(&workspace.test_features())));
     gates.run("tidy", || checks::tidy(workspace));
     gates.run("test", || tests::workspace(workspace));
+    gates.run("cuda (sim)", || cuda::simulated(workspace));
+    gates.run("cuda (driver)", || cuda::installed(workspace));
     gates.run("python", || python::tests(workspace));
     gates.run("stubtest", || python::stubs(workspace));
     gates.run("mypy", || python::types(workspace));
@@ -42,6 +45,7 @@ pub fn task(workspace: &Workspace) -> Result<ExitCode> {
     for suite in crate::bench::suites(Suite::All) {
         gates.run(&format!("bench {suite}"), || tests::bench(workspace, suite));
     }
+    gates.run("gpu bundle", || cuda::bundle(workspace));
     gates.run("package", || checks::package(workspace));
     gates.run("leftovers", || leftovers.after());
     gates.summary()

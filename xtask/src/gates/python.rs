@@ -7,7 +7,7 @@ use crate::parity;
 use crate::process;
 use crate::progress::Progress;
 use crate::python::types::Checked;
-use crate::python::{Python, pytest, readme, types};
+use crate::python::{Python, exports, pytest, readme, types};
 use crate::test_run::TestCounts;
 use crate::workspace::Workspace;
 
@@ -45,8 +45,13 @@ pub fn parity(workspace: &Workspace) -> Result<Report> {
 
 pub fn wheel(workspace: &Workspace) -> Result<Report> {
     let python = Python::ready(workspace)?;
+    let exported = exports::of_wheel(workspace, &python)?;
     let ran = readme::try_examples(workspace, &python.wheel)?;
-    Ok(Report::check("pip install the wheel, run the READMEs", ran, "examples"))
+    let report = Report::check("pip install the wheel, run the READMEs", ran, "examples");
+    let entry = ["PyInit__native".to_owned()];
+    Ok(report.failing_if(exported != entry, || {
+        format!("the module exports {exported:?} where {entry:?} is expected: what it exports may get between another library and its own")
+    }))
 }
 
 fn report_of(checked: &Checked, unit: &'static str) -> Report {

@@ -8,11 +8,13 @@ use crate::flags::{CrashArgs, DemoArgs, LoomArgs};
 use crate::process;
 use crate::test_run::{self, TestRun};
 use crate::workspace::Workspace;
-use crate::{bench, crash, loom};
+use crate::{bench, crash, cuda, loom};
 
 pub fn workspace(workspace: &Workspace) -> Result<Report> {
     let mut command = workspace.cargo();
     command.args(["test", "--workspace", "--no-fail-fast"]);
+    // For the examples of the READMEs; tests choose for themselves.
+    command.env(cuda::DRIVER_VARIABLE, cuda::simulated_driver(workspace, cuda::Profile::Debug)?);
     let features = workspace.test_features();
     if !features.is_empty() {
         command.args(["--features", &features]);
@@ -72,7 +74,8 @@ pub fn bench(workspace: &Workspace, suite: &str) -> Result<Report> {
     Ok(Report::check(ran, bench::rows(&file)?, "rows"))
 }
 
-fn report_of(ran: String, unit: &'static str, run: &TestRun) -> Report {
+/// What a run of tests comes to.
+pub fn report_of(ran: String, unit: &'static str, run: &TestRun) -> Report {
     let counts = run.counts;
     let mut report = Report::check(ran, counts.ran(), unit).with_tests(counts);
     if counts.failed > 0 {

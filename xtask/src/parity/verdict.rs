@@ -151,7 +151,7 @@ impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (word, why) = match &self.verdict {
             Verdict::Passed => ("pass", None),
-            Verdict::Skipped(why) => ("skip", Some(why.as_str())),
+            Verdict::Skipped(why) => ("SKIPPED", Some(why.as_str())),
             Verdict::Differs(why) => ("differs", Some(*why)),
             Verdict::NotRun(why) => ("not run", Some(*why)),
             Verdict::Failed(why) => ("FAIL", Some(why.as_str())),

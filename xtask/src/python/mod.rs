@@ -1,6 +1,7 @@
 //! The Python side of the workspace: an interpreter, the virtual environment `.venv` at the root,
 //! the wheel, and what is run with them.
 
+pub mod exports;
 mod install;
 mod interpreter;
 pub mod peers;

@@ -1,6 +1,7 @@
 //! Environments with the packages that ours replace, for the benches to compare with.
 
 use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::{Context, Result};
 
@@ -20,6 +21,13 @@ pub fn interpreter(workspace: &Workspace, ours: &Venv, version: &str) -> Result<
     let folder = workspace.target_dir().join("py-peers").join(version);
     let (venv, _) = Venv::ensure(folder, &requirements(&numpy, version))?;
     Ok(venv.python_path())
+}
+
+/// The folder with the packages of the [`interpreter`] of that release.
+pub fn packages(workspace: &Workspace, ours: &Venv, version: &str) -> Result<PathBuf> {
+    let python = interpreter(workspace, ours, version)?;
+    let ask = "import pyshmem, pathlib; print(pathlib.Path(pyshmem.__file__).parent.parent)";
+    Ok(PathBuf::from(process::ask(Command::new(python).args(["-I", "-c", ask]))?))
 }
 
 /// The interpreter of an environment with triton-shm-client, and with what it was measured with.

@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use super::venv::Venv;
 use super::{PACKAGE, Python};
+use crate::cuda::{self, Profile};
 use crate::flags::PyArgs;
 use crate::process;
 use crate::progress::Progress;
@@ -33,16 +34,20 @@ pub fn task(workspace: &Workspace, args: &PyArgs) -> Result<ExitCode> {
 }
 
 /// The command that runs the tests of the package. The inference server that some of them talk to is
-/// built for them.
+/// built for them, and so is the simulated CUDA driver.
 pub fn package_tests(workspace: &Workspace, venv: &Venv) -> Result<Command> {
     let mut command = command(venv);
     command.arg(Path::new(PACKAGE).join("tests")).current_dir(workspace.root());
     command.env(SERVER_VARIABLE, server(workspace)?);
+    command.env(SIMULATED_VARIABLE, cuda::simulated_driver(workspace, Profile::Debug)?);
     Ok(command)
 }
 
 /// Tells the tests where the server is.
 const SERVER_VARIABLE: &str = "SHM_ZOO_SERVE";
+
+/// Tells the tests where the simulated CUDA driver is.
+const SIMULATED_VARIABLE: &str = "SHM_CUDA_SIM_LIBRARY";
 
 /// The embedded inference server with the test models.
 fn server(workspace: &Workspace) -> Result<PathBuf> {

@@ -26,6 +26,19 @@ pub struct Wheel {
     pub bytes: u64,
 }
 
+impl Wheel {
+    /// Unpacks it, which is all that installing does, into a folder that then holds nothing else.
+    pub fn unpack(&self, venv: &Venv, folder: &Path) -> Result<()> {
+        if folder.exists() {
+            fs::remove_dir_all(folder)
+                .with_context(|| format!("could not empty {}", folder.display()))?;
+        }
+        let mut unzip = venv.python();
+        unzip.args(["-I", "-m", "zipfile", "--extract"]).arg(&self.path).arg(folder);
+        process::ask(&mut unzip).map(drop)
+    }
+}
+
 /// Builds the wheel with the environment's maturin. The build has a target folder of its own: the
 /// extension module is linked without libpython, and changing to and fro would build everything
 /// that knows Python again each time.

@@ -9,6 +9,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, bail};
 use cargo_metadata::semver::Version;
 
+use crate::cuda::{self, Profile};
 use crate::process;
 use crate::python::Python;
 use crate::python::venv::Change;
@@ -39,6 +40,8 @@ pub fn run(workspace: &Workspace) -> Result<SetupReport> {
         report.ok(&component_installed(workspace, component, subcommand)?);
     }
     report.ok(&crates_fetched(workspace)?);
+    let simulated = cuda::simulated_driver(workspace, Profile::Debug)?;
+    report.ok(&format!("simulated CUDA driver (sim) at {}", simulated.display()));
     let python = Python::ready(workspace)?;
     report.ok(&format!("test tools in .venv{}", unless_new(python.tools)));
     let wheel = python.wheel.path.file_name().unwrap_or_default().to_string_lossy();

@@ -2,20 +2,31 @@
 
 use std::path::PathBuf;
 
-use cargo_metadata::Package;
+use cargo_metadata::{DependencyKind, Package};
 
 use super::{Finding, Outcome};
 
 /// The allowed edges between library packages.
 const LAYERS: [Layer; 5] = [
-    Layer { package: "shm-core", on: &[], optionally_on: &[] },
-    Layer { package: "shm-pool", on: &["shm-core"], optionally_on: &[] },
-    Layer { package: "shm-cuda", on: &["shm-core"], optionally_on: &["shm-pool"] },
-    Layer { package: "shm-triton", on: &["shm-core", "shm-pool"], optionally_on: &["shm-cuda"] },
+    Layer { package: "shm-core", on: &[], optionally_on: &[], in_tests_on: &[] },
+    Layer { package: "shm-pool", on: &["shm-core"], optionally_on: &[], in_tests_on: &[] },
+    Layer {
+        package: "shm-cuda",
+        on: &["shm-core"],
+        optionally_on: &["shm-pool"],
+        in_tests_on: &["shm-cuda-sim"],
+    },
+    Layer {
+        package: "shm-triton",
+        on: &["shm-core", "shm-pool"],
+        optionally_on: &["shm-cuda"],
+        in_tests_on: &[],
+    },
     Layer {
         package: "shm-py",
         on: &["shm-core", "shm-pool", "shm-cuda", "shm-triton"],
         optionally_on: &[],
+        in_tests_on: &[],
     },
 ];
 
@@ -26,6 +37,8 @@ struct Layer {
     package: &'static str,
     on: &'static [&'static str],
     optionally_on: &'static [&'static str],
+    /// Stand-ins for what a test machine may lack; nothing that is published needs them.
+    in_tests_on: &'static [&'static str],
 }
 
 /// A package of the workspace.
@@ -40,6 +53,8 @@ pub struct Edge {
     pub from: String,
     pub to: String,
     pub optional: bool,
+    /// A development dependency.
+    pub in_tests: bool,
     pub manifest: PathBuf,
 }
 
@@ -65,6 +80,7 @@ pub fn edges(packages: &[Package]) -> Vec<Edge> {
                     from: package.name.to_string(),
                     to: dependency.name.clone(),
                     optional: dependency.optional,
+                    in_tests: dependency.kind == DependencyKind::Development,
                     manifest: package.manifest_path.clone().into_std_path_buf(),
                 },
             )
@@ -106,10 +122,15 @@ fn is_above(package: &str) -> bool {
 
 fn forbidden(edge: &Edge) -> Option<String> {
     let layer = LAYERS.iter().find(|layer| layer.package == edge.from)?;
-    if layer.on.contains(&edge.to.as_str()) {
+    let to = edge.to.as_str();
+    // A package that names itself wants features of its own in its tests.
+    if edge.in_tests && edge.from == edge.to {
         return None;
     }
-    if layer.optionally_on.contains(&edge.to.as_str()) {
+    if layer.on.contains(&to) || (edge.in_tests && layer.in_tests_on.contains(&to)) {
+        return None;
+    }
+    if layer.optionally_on.contains(&to) {
         return (!edge.optional).then(|| {
             format!(
                 "`{}` may depend on `{}` only behind a feature; write `optional = true`",
@@ -131,6 +152,7 @@ fn allowed(layer: &Layer) -> String {
         .iter()
         .map(|name| (*name).to_owned())
         .chain(layer.optionally_on.iter().map(|name| format!("{name} (optional)")))
+        .chain(layer.in_tests_on.iter().map(|name| format!("{name} (in tests)")))
         .collect();
     if names.is_empty() { "no package of this workspace".to_owned() } else { names.join(", ") }
 }
@@ -144,6 +166,7 @@ mod tests {
             from: from.to_owned(),
             to: to.to_owned(),
             optional,
+            in_tests: false,
             manifest: PathBuf::from("Cargo.toml"),
         }
     }
@@ -167,6 +190,19 @@ mod tests {
             edge("shm-benches", "shm-tests", false),
         ]);
         assert!(found.is_empty(), "{found:?}");
+    }
+
+    #[test]
+    fn a_stand_in_is_for_tests_only() {
+        let needed = edge("shm-cuda", "shm-cuda-sim", false);
+        let found = findings(&[
+            Edge { in_tests: true, ..needed.clone() },
+            Edge { in_tests: true, ..edge("shm-cuda", "shm-cuda", false) },
+            needed,
+            Edge { in_tests: true, ..edge("shm-core", "shm-cuda-sim", false) },
+        ]);
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found[0].contains("shm-cuda-sim (in tests)"), "{found:?}");
     }
 
     #[test]
