@@ -87,6 +87,16 @@ impl Drop for Peer {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
+        remove_segments_of(self.process.id());
+    }
+}
+
+/// What a process that was killed could not put away; names of the tests carry their process.
+fn remove_segments_of(process: u32) {
+    let mark = format!("-{process}-");
+    for segment in shm_core::list("").into_iter().flatten().filter(|one| one.name.contains(&mark)) {
+        // What somebody still uses is theirs to put away.
+        let _ = shm_core::unlink_unused(&segment.name);
     }
 }
 

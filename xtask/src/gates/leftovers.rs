@@ -67,7 +67,18 @@ const OUR_PREFIX: &str = "shm.";
 /// give to their regions. Segments of other programs that run beside the suite have other names and
 /// are left alone.
 const OF_THE_SUITE: [&str; 10] = [
-    "test", "contract", "crash", "demo", "bench", "doc", "readme", "pytest-", "parity-", "triton.",
+    "test",
+    "contract",
+    "crash",
+    "demo",
+    "bench",
+    "doc",
+    "readme",
+    "pytest-",
+    "parity-",
+    "triton.",
+    "cuda-test",
+    "shares-",
 ];
 
 fn segments(folder: &Path) -> Result<BTreeSet<String>> {
