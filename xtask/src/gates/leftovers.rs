@@ -66,7 +66,7 @@ const OUR_PREFIX: &str = "shm.";
 /// Names that only tests, the demo and benches give to their streams, and those that clients of Triton
 /// give to their regions. Segments of other programs that run beside the suite have other names and
 /// are left alone.
-const OF_THE_SUITE: [&str; 10] = [
+const OF_THE_SUITE: [&str; 12] = [
     "test",
     "contract",
     "crash",
