@@ -7,6 +7,7 @@ use crate::array::ArrayForm;
 use crate::casting::Casting;
 use crate::cuda::{DeviceWish, Facts, Kept, OnDevice, Side, side_of};
 use crate::errors;
+use crate::interpreter;
 use crate::lock::StreamLock;
 use crate::notifier::Notifier;
 use crate::recycling::Shelf;
@@ -372,7 +373,7 @@ impl Drop for SharedMemory {
         }
         attachment.closing.store(true, Ordering::Release);
         let mut attachment = Some(attachment);
-        Python::try_attach(|py| {
+        interpreter::visit(|py| {
             if let Some(attachment) = attachment.take() {
                 attachment.notifier.leave(py, &self.name);
                 drop_detached(py, attachment);

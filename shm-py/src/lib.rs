@@ -57,6 +57,7 @@ mod dtype;
 mod errors;
 mod handle;
 mod interop;
+mod interpreter;
 mod lock;
 mod locking;
 mod module;

@@ -7,7 +7,7 @@ use crate::pool;
 use crate::publication::Publication;
 use crate::view::FrameView;
 use crate::write_view::WriteView;
-use crate::{creation, discovery, triton};
+use crate::{creation, discovery, interpreter, triton};
 use pyo3::prelude::*;
 
 /// What Python imports as `shm_py._native`, and `shm_py` re-exports. A Rust program that embeds
@@ -32,6 +32,7 @@ pub fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(discovery::stat, module)?)?;
     module.add_function(wrap_pyfunction!(discovery::_purge, module)?)?;
     module.add_function(wrap_pyfunction!(discovery::gc, module)?)?;
+    interpreter::register(module)?;
     cuda::register(module)?;
     pool::register(module)?;
     triton::register(module)

@@ -4,6 +4,7 @@
 //! first await on, and ends with it).
 
 use crate::errors;
+use crate::interpreter;
 use parking_lot::Mutex;
 use pyo3::prelude::*;
 use shm_core::{AsyncReader, Deadline, Stream, fork_generation};
@@ -59,6 +60,7 @@ impl Notifier {
         event_loop: Py<PyAny>,
         future: Py<PyAny>,
     ) -> PyResult<()> {
+        interpreter::check_open()?;
         let desk = self.desk();
         {
             let mut state = desk.state.lock();
@@ -209,6 +211,6 @@ impl Wake for Bell {
     fn wake(self: Arc<Bell>) {
         let Some(desk) = self.desk.upgrade() else { return };
         // `None` when the interpreter is going away.
-        Python::try_attach(|py| desk.serve(py));
+        interpreter::visit(|py| desk.serve(py));
     }
 }

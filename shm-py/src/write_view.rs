@@ -7,6 +7,7 @@ use crate::array::{self, Mapping};
 use crate::cuda::{DeviceLoan, Queue};
 use crate::errors;
 use crate::handle::{Attachment, SharedMemory};
+use crate::interpreter;
 use crate::lock::StreamLock;
 use crate::writing::Tag;
 use numpy::PyUntypedArray;
@@ -120,7 +121,7 @@ impl Drop for WriteView {
         lock.set_viewing(false);
         match frame {
             Frame::Host { array, .. } => {
-                Python::try_attach(|py| array::make_read_only(array.bind(py)));
+                interpreter::visit(|py| array::make_read_only(array.bind(py)));
             }
             Frame::Device(loan) => loan.abandon(&lock),
         }

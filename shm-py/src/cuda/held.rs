@@ -4,6 +4,7 @@
 
 use crate::cuda::errors;
 use crate::cuda::side::Side;
+use crate::interpreter;
 use pyo3::prelude::*;
 use shm_core::Deadline;
 use shm_cuda::{DeviceLockError, DeviceWriter};
@@ -57,7 +58,7 @@ impl Drop for DeviceHeld {
     fn drop(&mut self) {
         // What queued work reads stays until it is done.
         let mut writer = Some(&mut self.writer);
-        Python::try_attach(|py| {
+        interpreter::visit(|py| {
             if let Some(writer) = writer.take() {
                 let _ = py.detach(|| writer.settle());
             }

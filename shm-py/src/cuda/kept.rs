@@ -4,6 +4,7 @@
 //! that handle, or the handle is gone.
 
 use crate::cuda::side::Side;
+use crate::interpreter;
 use parking_lot::Mutex;
 use pyo3::prelude::*;
 use std::sync::Arc;
@@ -34,7 +35,7 @@ impl Kept {
 impl Drop for Kept {
     fn drop(&mut self) {
         if self.side.get_mut().is_some() {
-            Python::try_attach(|py| self.let_go(py));
+            interpreter::visit(|py| self.let_go(py));
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::cuda::errors;
 use crate::cuda::foreign::{Foreign, Source};
 use crate::cuda::layout::Layout;
 use crate::dtype;
+use crate::interpreter;
 use numpy::PyArrayDescr;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -128,7 +129,7 @@ impl Drop for DeviceTensor {
         if Arc::strong_count(&self.owner) == 1 {
             let owner = core::mem::replace(&mut self.owner, Arc::new(()));
             let mut owner = Some(owner);
-            Python::try_attach(|py| py.detach(|| drop(owner.take())));
+            interpreter::visit(|py| py.detach(|| drop(owner.take())));
         }
     }
 }

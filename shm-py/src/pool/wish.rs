@@ -4,6 +4,7 @@
 //! 50 ms: after it signals are heard) and 10 (a thread for an event loop exists only while something is
 //! awaited, and belongs to the awaiting task's `_Waiter`).
 
+use crate::interpreter;
 use crate::wait;
 use parking_lot::Mutex;
 use pyo3::exceptions::PyRuntimeError;
@@ -62,6 +63,7 @@ impl Waiter {
         future: Py<PyAny>,
         give_back: Py<PyAny>,
     ) -> PyResult<()> {
+        interpreter::check_open()?;
         let Some(mut wish) = self.wish.lock().take() else {
             return Err(PyRuntimeError::new_err("this wait was begun already"));
         };
@@ -69,13 +71,13 @@ impl Waiter {
         let work = move || {
             let Some(answer) = wait_unless(&stopping, wish.as_mut(), deadline) else {
                 // Nobody is told: the task has gone. Its objects need the interpreter to go, too.
-                Python::try_attach(|_| drop((event_loop, future, give_back)));
+                interpreter::visit(|_| drop((event_loop, future, give_back)));
                 return;
             };
             // The place in line is given up before the task goes on.
             drop(wish);
             // `None` when the interpreter is going away.
-            Python::try_attach(|py| deliver(py, answer, event_loop, future, give_back));
+            interpreter::visit(|py| deliver(py, answer, event_loop, future, give_back));
         };
         std::thread::Builder::new().name("shm-py-waiter".to_owned()).spawn(work)?;
         Ok(())

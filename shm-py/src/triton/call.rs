@@ -5,6 +5,7 @@
 //!
 //! Upholds invariants 5 (nothing polls unasked) and 10.
 
+use crate::interpreter;
 use parking_lot::Mutex;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -126,7 +127,7 @@ impl Drop for Call {
 /// Drops what may be the last of a client, whose thread may want the interpreter.
 pub(crate) fn aside_of_interpreter<T: Send>(last: T) {
     let mut last = Some(last);
-    Python::try_attach(|py| py.detach(|| drop(last.take())));
+    interpreter::visit(|py| py.detach(|| drop(last.take())));
     // Still there: the interpreter is going away, and so does everything.
     core::mem::forget(last);
 }

@@ -2,6 +2,7 @@
 //!
 //! Upholds invariant 5.
 
+use crate::interpreter;
 use parking_lot::Mutex;
 use pyo3::prelude::*;
 use shm_triton::Options;
@@ -23,7 +24,7 @@ impl Interrupt {
                 return true;
             }
             // `None` when the interpreter is going away.
-            match Python::try_attach(|py| py.check_signals()) {
+            match interpreter::visit(|py| py.check_signals()) {
                 Some(Ok(())) => false,
                 Some(Err(error)) => {
                     *raised.lock() = Some(error);

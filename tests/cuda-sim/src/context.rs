@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::thread::{self, ThreadId};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use crate::address::Kind;
 use crate::driver::{Driver, State, driver};
@@ -26,6 +26,8 @@ pub struct Context {
     dead: AtomicBool,
     /// The error that every call returns from now on; nil for none.
     sticky: AtomicI32,
+    /// Shared by work while it touches memory or breaks the context.
+    touching: RwLock<()>,
     lanes: Mutex<Lanes>,
 }
 
@@ -105,6 +107,7 @@ pub fn create(driver: &Driver, state: &mut State, device: usize, flags: u32, han
         limits: Mutex::default(),
         dead: AtomicBool::new(false),
         sticky: AtomicI32::new(0),
+        touching: RwLock::default(),
         lanes: Mutex::default(),
     });
     let legacy = Stream::new(driver.new_id(), Lane::Legacy, 0, &context);
@@ -149,18 +152,40 @@ impl Context {
         let _ = self.sticky.compare_exchange(0, status.0, Ordering::AcqRel, Ordering::Relaxed);
     }
 
+    /// Forgets the sticky error, once nothing is left of what was queued before it.
     pub fn heal(&self) {
-        self.sticky.store(0, Ordering::Release);
+        drop(self.touching.write());
+        if self.sticky.load(Ordering::Acquire) != 0 {
+            for mark in self.marks() {
+                mark.wait(|| self.dead.load(Ordering::Acquire));
+            }
+            self.sticky.store(0, Ordering::Release);
+        }
     }
 
+    /// The error that every call returns. By the time that the host hears of it the device is at rest:
+    /// nothing that was queued touches memory any more.
     pub fn healthy(&self) -> Result {
         if self.dead.load(Ordering::Acquire) {
             return Err(Status::CONTEXT_IS_DESTROYED);
         }
         match self.sticky.load(Ordering::Acquire) {
             0 => Ok(()),
-            code => Err(Status(code)),
+            code => {
+                drop(self.touching.write());
+                Err(Status(code))
+            }
         }
+    }
+
+    /// Work of the device that touches memory, or breaks the context: in one go, and not at all in a
+    /// context that is over.
+    pub fn touch(&self, work: impl FnOnce() -> Result) -> Result {
+        let _touching = self.touching.read();
+        if self.is_over() {
+            return Ok(());
+        }
+        work().inspect_err(|status| self.fail(*status))
     }
 
     pub fn legacy_stream(&self) -> Result<Arc<Stream>> {

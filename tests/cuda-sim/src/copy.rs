@@ -104,9 +104,12 @@ pub fn copy(to: Span, from: Span, bytes: usize) -> Work {
         let middle = bytes / 2;
         for (begin, end) in [(0, middle), (middle, bytes)] {
             delay::spend(half);
-            to.check(context, true)?;
-            from.check(context, false)?;
-            copy_part(&to.slices(begin, end), &from.slices(begin, end));
+            context.touch(|| {
+                to.check(context, true)?;
+                from.check(context, false)?;
+                copy_part(&to.slices(begin, end), &from.slices(begin, end));
+                Ok(())
+            })?;
         }
         Ok(())
     })
@@ -120,10 +123,13 @@ pub fn fill(to: Span, pattern: Vec<u8>, bytes: usize) -> Work {
         let middle = bytes / 2 / unit * unit;
         for (begin, end) in [(0, middle), (middle, bytes)] {
             delay::spend(half);
-            to.check(context, true)?;
-            let source = pattern.repeat((end - begin) / unit);
-            let slices = [(source.as_ptr().expose_provenance(), source.len())];
-            copy_part(&to.slices(begin, end), &slices);
+            context.touch(|| {
+                to.check(context, true)?;
+                let source = pattern.repeat((end - begin) / unit);
+                let slices = [(source.as_ptr().expose_provenance(), source.len())];
+                copy_part(&to.slices(begin, end), &slices);
+                Ok(())
+            })?;
         }
         Ok(())
     })

@@ -136,13 +136,14 @@ impl Step {
         let Some(place) = &self.place else { return Ok(()) };
         match self.act {
             Act::Nothing => {}
-            Act::Write { fenced } => {
+            Act::Write { fenced } => context.touch(|| {
                 place.check(context, true)?;
                 if fenced {
                     fence(Ordering::SeqCst);
                 }
                 self.store(place);
-            }
+                Ok(())
+            })?,
             Act::Wait(condition) => {
                 let mut outcome = Ok(());
                 poll(
@@ -152,7 +153,7 @@ impl Step {
                     },
                     || context.is_over(),
                 );
-                outcome?;
+                context.touch(|| outcome)?;
             }
         }
         Ok(())

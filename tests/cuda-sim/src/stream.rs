@@ -116,10 +116,8 @@ impl Stream {
 
     fn work(&self, context: &Context) {
         while let Some(entry) = self.next() {
-            let outcome = perform(context, entry);
-            if let Err(status) = outcome {
-                context.fail(status);
-            }
+            // What fails has broken the context by now.
+            let _ = perform(context, entry);
             self.queue.lock().completed += 1;
             self.done.notify_all();
         }
@@ -148,7 +146,7 @@ fn perform(context: &Context, entry: Entry) -> Result {
     if context.is_over() {
         return Ok(());
     }
-    inject::check(Fault::Launch)?;
+    context.touch(|| inject::check(Fault::Launch))?;
     (entry.work)(context)
 }
 

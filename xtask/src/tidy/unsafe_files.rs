@@ -68,6 +68,7 @@ pub const UNSAFE_FILES: &[&str] = &[
     "shm-py/src/pool/slot.rs",
     "shm-py/src/pool/memory.rs",
     "shm-py/src/pool/lease.rs",
+    "shm-py/src/interpreter.rs",
     "shm-py/src/reading.rs",
     "shm-py/src/recycling.rs",
     "shm-py/src/triton/inputs.rs",

@@ -8,6 +8,7 @@ use crate::cuda::pool::handle::{Common, Opened, open_within};
 use crate::cuda::pool::lease::DeviceLease;
 use crate::cuda::pool::ticket::DeviceTicket;
 use crate::cuda::queue::Queue;
+use crate::interpreter;
 use crate::pool::errors as host;
 use crate::{errors as common_errors, wait};
 use parking_lot::RwLock;
@@ -232,7 +233,7 @@ impl Drop for DeviceConsumer {
         let mut seated = self.seated.get_mut().take();
         if seated.is_some() {
             // It waits for copies that are going on.
-            Python::try_attach(|py| py.detach(|| drop(seated.take())));
+            interpreter::visit(|py| py.detach(|| drop(seated.take())));
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::cuda::pool::consumer::DeviceConsumer;
 use crate::cuda::pool::errors;
 use crate::cuda::pool::sources::Sources;
 use crate::errors::quoted;
+use crate::interpreter;
 use crate::pool::arguments::{self, Size};
 use crate::pool::errors as host;
 use crate::pool::opening::may_come;
@@ -445,7 +446,7 @@ impl Drop for DevicePool {
         let mut opened = self.opened.get_mut().take();
         if opened.is_some() {
             // It waits for the work that was queued through it.
-            Python::try_attach(|py| py.detach(|| drop(opened.take())));
+            interpreter::visit(|py| py.detach(|| drop(opened.take())));
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::cuda::pool::handle::Common;
 use crate::cuda::pool::{errors, payload};
 use crate::cuda::queue::Queue;
 use crate::cuda::{DeviceTensor, errors as driver};
+use crate::interpreter;
 use crate::pool::errors as host;
 use crate::{array, wait};
 use parking_lot::Mutex;
@@ -165,7 +166,7 @@ impl Drop for Held {
         if self.lease.get_mut().is_none() {
             return;
         }
-        if Python::try_attach(|py| py.detach(|| self.let_go(None))).is_none() {
+        if interpreter::visit(|py| py.detach(|| self.let_go(None))).is_none() {
             self.let_go(None);
         }
     }

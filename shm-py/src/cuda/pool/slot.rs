@@ -11,6 +11,7 @@ use crate::cuda::pool::ticket::DeviceTicket;
 use crate::cuda::pool::{audience, errors};
 use crate::cuda::queue::Queue;
 use crate::cuda::{DeviceTensor, errors as driver};
+use crate::interpreter;
 use crate::pool::errors as host;
 use parking_lot::Mutex;
 use pyo3::exceptions::PyValueError;
@@ -176,7 +177,7 @@ impl Drop for Lent {
         let Some(slot) = self.end(State::Aborted) else { return };
         // It waits for what was queued on it.
         let mut slot = Some(slot);
-        Python::try_attach(|py| py.detach(|| drop(slot.take())));
+        interpreter::visit(|py| py.detach(|| drop(slot.take())));
     }
 }
 

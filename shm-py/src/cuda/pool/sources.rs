@@ -4,6 +4,7 @@
 
 use crate::cuda::errors;
 use crate::cuda::queue::Queue;
+use crate::interpreter;
 use parking_lot::Mutex;
 use pyo3::prelude::*;
 use shm_cuda::{Device, Event};
@@ -65,7 +66,7 @@ impl Drop for Sources {
             return;
         }
         // With the interpreter released, if this thread has it.
-        if Python::try_attach(|py| py.detach(|| self.settle())).is_none() {
+        if interpreter::visit(|py| py.detach(|| self.settle())).is_none() {
             self.settle();
         }
     }

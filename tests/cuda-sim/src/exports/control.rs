@@ -26,7 +26,8 @@ pub extern "C" fn shm_cuda_sim_inject(kind: u32, after: u64) {
     }
     inject::clear();
     if let Ok(driver) = driver() {
-        for context in driver.state().contexts.values() {
+        let contexts: Vec<_> = driver.state().contexts.values().cloned().collect();
+        for context in contexts {
             context.heal();
         }
     }
