@@ -24,8 +24,8 @@ impl ProcessId {
     }
 }
 
-/// How many forks lie between the first process and this one: what was held or started in another
-/// generation belongs to an ancestor. Costs one load. 0 where `fork` is not watched.
+/// How many forks lie between the process that first asked and this one: what was held or started in another
+/// generation belongs to an ancestor. Costs two loads. 0 where `fork` is not watched.
 #[inline]
 pub fn fork_generation() -> u64 {
     crate::os::generation()

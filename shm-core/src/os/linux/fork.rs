@@ -39,10 +39,22 @@ static GENERATION: AtomicU64 = AtomicU64::new(0);
 static FORKS: AtomicU64 = AtomicU64::new(0);
 static HANDLERS: Once = Once::new();
 
-/// How many forks lie between the first process and this one.
+/// How many forks lie between the first process that asked and this one.
 #[inline]
 pub(crate) fn generation() -> u64 {
+    watch();
     GENERATION.load(Ordering::Relaxed)
+}
+
+/// Has forks counted from now on.
+#[inline]
+fn watch() {
+    HANDLERS.call_once(|| {
+        // SAFETY: both handlers only touch statics and call async-signal-safe functions.
+        let failed = unsafe { libc::pthread_atfork(Some(before), None, Some(in_child)) };
+        // Out of memory for one list entry: there is nothing sensible left to do without it.
+        assert_eq!(failed, 0, "pthread_atfork failed");
+    });
 }
 
 /// How often this process had forked at some moment.
@@ -51,12 +63,7 @@ pub(crate) struct Epoch(u64, u64);
 
 /// Take this before opening a descriptor that will be registered.
 pub(crate) fn epoch() -> Epoch {
-    HANDLERS.call_once(|| {
-        // SAFETY: both handlers only touch statics and call async-signal-safe functions.
-        let failed = unsafe { libc::pthread_atfork(Some(before), None, Some(in_child)) };
-        // Out of memory for one list entry: there is nothing sensible left to do without it.
-        assert_eq!(failed, 0, "pthread_atfork failed");
-    });
+    watch();
     Epoch(FORKS.load(Ordering::SeqCst), generation())
 }
 
