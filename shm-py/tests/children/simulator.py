@@ -102,6 +102,13 @@ class Simulator:
     def destroy(self, stream: int) -> None:
         self.call("cuStreamDestroy_v2", ctypes.c_void_p(stream))
 
+    def is_busy(self, stream: int) -> bool:
+        """Whether something that was queued on it is not done."""
+        self._check("cuCtxSetCurrent", self._context(0))
+        code: int = self._library.cuStreamQuery(ctypes.c_void_p(stream))
+        assert code in (0, 600), f"cuStreamQuery returned {code}"
+        return code == 600
+
     def synchronize(self, stream: int) -> None:
         self.call("cuStreamSynchronize", ctypes.c_void_p(stream))
 

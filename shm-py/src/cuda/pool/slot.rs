@@ -106,6 +106,10 @@ impl DeviceSlot {
             *lent.state.lock() = State::Aborted;
             errors::publish(py, error)
         })?;
+        if given.is_none() {
+            // Who gets the ticket need not wait either. A device that fails here tells the consumer.
+            let _ = py.detach(|| queue.get().synchronize(&lent.lane().device));
+        }
         DeviceTicket::new(ticket, lent.layout.clone())
     }
 
