@@ -77,6 +77,8 @@ mod pinned;
 mod pointer;
 #[cfg(feature = "pool")]
 pub mod pool;
+#[cfg(all(feature = "share", target_os = "linux"))]
+pub mod share;
 #[cfg(feature = "pool")]
 pub mod transport;
 #[cfg(unix)]

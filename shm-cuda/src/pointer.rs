@@ -14,6 +14,11 @@ mod attribute {
     pub(super) const RANGE_START: i32 = 11;
     pub(super) const RANGE_SIZE: i32 = 12;
     pub(super) const HANDLE_TYPES: i32 = 14;
+    pub(super) const MEMORY_POOL: i32 = 17;
+    #[cfg(all(feature = "share", target_os = "linux"))]
+    pub(super) const MAPPING_SIZE: i32 = 18;
+    #[cfg(all(feature = "share", target_os = "linux"))]
+    pub(super) const MAPPING_START: i32 = 19;
 }
 
 /// What the driver knows about an address of device or pinned memory.
@@ -35,6 +40,8 @@ pub struct PointerInfo {
     pub legacy_ipc: bool,
     /// Kinds of handles that its allocation can be sent as; 1 is a file descriptor.
     pub handle_types: u64,
+    /// True for memory of a stream-ordered pool (`cudaMallocAsync`).
+    pub pooled: bool,
 }
 
 impl PointerInfo {
@@ -55,7 +62,17 @@ impl PointerInfo {
             buffer_id: ask(attribute::BUFFER_ID, address)?,
             legacy_ipc: ask::<u32>(attribute::LEGACY_IPC, address).unwrap_or(0) != 0,
             handle_types: ask(attribute::HANDLE_TYPES, address).unwrap_or(0),
+            pooled: ask::<u64>(attribute::MEMORY_POOL, address).unwrap_or(0) != 0,
         })
+    }
+
+    /// First byte and length of the one mapping of virtual memory that `address` lies in; of the
+    /// allocation where the driver does not tell them apart.
+    #[cfg(all(feature = "share", target_os = "linux"))]
+    pub(crate) fn mapping_at(&self, address: u64) -> (u64, usize) {
+        let told = ask(attribute::MAPPING_START, address)
+            .and_then(|start| Ok((start, ask(attribute::MAPPING_SIZE, address)?)));
+        told.unwrap_or((self.base, self.len))
     }
 }
 

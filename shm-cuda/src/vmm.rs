@@ -136,19 +136,22 @@ impl VmmBuffer {
     /// What the driver refuses.
     pub fn export(&self) -> Result<OwnedFd, CudaError> {
         let _current = self.device.enter()?;
-        let mut number: c_int = -1;
-        // SAFETY: for this kind of handle the driver writes an int.
-        let told = unsafe {
-            calls::cuMemExportToShareableHandle(
-                (&raw mut number).cast::<c_void>(),
-                self.handle,
-                POSIX_FD,
-                0,
-            )
-        };
-        check("cuMemExportToShareableHandle", told)?;
-        // SAFETY: the driver made it for us.
-        Ok(unsafe { OwnedFd::from_raw_fd(number) })
+        descriptor_of(self.handle)
+    }
+
+    /// The device that the memory lies on, by its number in this process, if the driver tells.
+    #[cfg(all(feature = "share", target_os = "linux"))]
+    pub(crate) fn location(&self) -> Option<usize> {
+        let _current = self.device.enter().ok()?;
+        // Longer than any driver's description, of which only one number is read.
+        let mut description = [0_u64; 32];
+        let properties = description.as_mut_ptr().cast::<calls::CUmemAllocationProp>();
+        // SAFETY: more writable, aligned bytes than the driver writes; the handle is ours.
+        let told =
+            unsafe { calls::cuMemGetAllocationPropertiesFromHandle(properties, self.handle) };
+        // SAFETY: inside of the bytes above, which are initialised; any bytes are an int.
+        let number: c_int = unsafe { (&raw const (*properties).location.id).read() };
+        (told == 0).then(|| usize::try_from(number).ok()).flatten()
     }
 
     /// All of it.
@@ -192,6 +195,36 @@ impl Drop for VmmBuffer {
             let _ = calls::cuMemRelease(self.handle);
         }
     }
+}
+
+/// A descriptor of the allocation that is mapped at `address`, whoever made it.
+///
+/// # Errors
+/// What the driver refuses, such as memory that is not virtual or was not made to be sent.
+#[cfg(all(feature = "share", target_os = "linux"))]
+pub(crate) fn export_at(device: &Device, address: u64) -> Result<OwnedFd, CudaError> {
+    let _current = device.enter()?;
+    let mut handle = 0;
+    // SAFETY: `handle` is writable; the driver says whether anything is mapped at the address.
+    let retained =
+        unsafe { calls::cuMemRetainAllocationHandle(&mut handle, address as usize as *mut c_void) };
+    check("cuMemRetainAllocationHandle", retained)?;
+    let descriptor = descriptor_of(handle);
+    // SAFETY: retained above, given back once; the mapping and the descriptor keep the memory.
+    let _ = unsafe { calls::cuMemRelease(handle) };
+    descriptor
+}
+
+/// A descriptor of an allocation. A context is current.
+fn descriptor_of(handle: u64) -> Result<OwnedFd, CudaError> {
+    let mut number: c_int = -1;
+    // SAFETY: for this kind of handle the driver writes an int.
+    let told = unsafe {
+        calls::cuMemExportToShareableHandle((&raw mut number).cast::<c_void>(), handle, POSIX_FD, 0)
+    };
+    check("cuMemExportToShareableHandle", told)?;
+    // SAFETY: the driver made it for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
 fn location_of(device: &Device) -> CUmemLocation {

@@ -161,4 +161,14 @@ unsafe extern "C" {
         shareable: *mut c_void,
         kind: c_int,
     ) -> i32;
+    #[cfg(all(feature = "share", target_os = "linux"))]
+    pub(crate) fn cuMemRetainAllocationHandle(
+        handle: *mut CUmemGenericAllocationHandle,
+        address: *mut c_void,
+    ) -> i32;
+    #[cfg(all(feature = "share", target_os = "linux"))]
+    pub(crate) fn cuMemGetAllocationPropertiesFromHandle(
+        properties: *mut CUmemAllocationProp,
+        handle: CUmemGenericAllocationHandle,
+    ) -> i32;
 }

@@ -2,6 +2,8 @@
 //!
 //! Upholds invariant 2: whatever is read is checked, field by field, before anything is done with it.
 
+#[cfg(target_os = "linux")]
+use super::holders::Mark;
 use crate::buffer::DeviceSlice;
 use crate::device::DeviceUuid;
 use bytemuck::{Pod, Zeroable};
@@ -32,7 +34,13 @@ pub struct MemoryDescriptor {
     base_len: u64,
     offset: u64,
     len: u64,
-    reserved: [u8; 96],
+    /// Where importers say that they have it mapped: a file of the exporter's.
+    holders_device: u64,
+    holders_inode: u64,
+    holders_number: u32,
+    /// 1 if there is such a file.
+    has_holders: u32,
+    reserved: [u8; 72],
     checksum: u64,
 }
 
@@ -72,7 +80,11 @@ impl MemoryDescriptor {
             base_len: base_len as u64,
             offset: slice.address() - base,
             len: slice.len() as u64,
-            reserved: [0; 96],
+            holders_device: 0,
+            holders_inode: 0,
+            holders_number: 0,
+            has_holders: 0,
+            reserved: [0; 72],
             checksum: 0,
         };
         descriptor.checksum = descriptor.sum();
@@ -151,6 +163,23 @@ impl MemoryDescriptor {
         part
     }
 
+    /// The same memory, with a file in which importers say that they have it.
+    #[cfg(all(feature = "share", target_os = "linux"))]
+    pub(crate) fn held_in(&self, mark: Mark) -> MemoryDescriptor {
+        let mut noted = *self;
+        (noted.holders_device, noted.holders_inode) = (mark.device, mark.inode);
+        (noted.holders_number, noted.has_holders) = (mark.number, 1);
+        noted.checksum = noted.sum();
+        noted
+    }
+
+    /// The file in which importers say that they have it.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn holders(&self) -> Option<Mark> {
+        let (device, inode) = (self.holders_device, self.holders_inode);
+        (self.has_holders == 1).then_some(Mark { number: self.holders_number, device, inode })
+    }
+
     pub(super) fn handle(&self) -> [u8; 64] {
         self.handle
     }
@@ -165,6 +194,12 @@ impl MemoryDescriptor {
 
     pub(super) fn base(&self) -> u64 {
         self.base
+    }
+
+    /// Where it begins in the process that exported it.
+    #[cfg(all(feature = "share", target_os = "linux"))]
+    pub(crate) fn address(&self) -> u64 {
+        self.base.wrapping_add(self.offset)
     }
 
     pub(super) fn offset(&self) -> u64 {
@@ -193,7 +228,7 @@ impl core::fmt::Debug for MemoryDescriptor {
 }
 
 /// A random number of this process, another one in a forked child.
-fn this_process() -> [u8; 16] {
+pub(crate) fn this_process() -> [u8; 16] {
     static DRAWN: Mutex<Option<(u64, [u8; 16])>> = Mutex::new(None);
     let mut drawn = DRAWN.lock();
     let generation = fork_generation();

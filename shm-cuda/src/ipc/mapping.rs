@@ -16,6 +16,9 @@ use std::sync::{Arc, Weak};
 #[derive(Clone, Debug)]
 pub struct Import {
     mapping: Source,
+    // Declared behind the mapping: the exporter may free the memory from then on.
+    #[cfg(target_os = "linux")]
+    _hold: Option<Arc<super::holders::Hold>>,
     offset: u64,
     len: usize,
     device: Device,
@@ -55,7 +58,8 @@ static OPEN: Mutex<Option<HashMap<Key, Weak<Mapping>>>> = Mutex::new(None);
 /// # Errors
 /// [`IpcError::NoPeerAccess`] if it lies on a device that `device` cannot reach; [`IpcError::Open`] if
 /// the driver cannot map it, as when the exporter has ended; [`IpcError::Descriptor`] if what is mapped
-/// is smaller than the descriptor says.
+/// is smaller than the descriptor says; [`IpcError::Released`] and [`IpcError::Unwatched`] for memory
+/// whose exporter keeps it for its importers.
 pub fn import(device: &Device, descriptor: &MemoryDescriptor) -> Result<Import, IpcError> {
     if descriptor.device() != device.uuid() {
         let theirs = match Device::by_uuid(descriptor.device()) {
@@ -68,11 +72,24 @@ pub fn import(device: &Device, descriptor: &MemoryDescriptor) -> Result<Import, 
         }
     }
     let (offset, len) = (descriptor.offset(), descriptor.len());
+    // Taken first: from here on the exporter keeps the memory.
+    #[cfg(target_os = "linux")]
+    let _hold = match descriptor.holders().filter(|_| !descriptor.is_own()) {
+        Some(mark) => Some(Arc::new(super::holders::Hold::take(descriptor.pid(), mark)?)),
+        None => None,
+    };
     let mapping = match descriptor.is_own() {
         true => Source::Ours(own_address(descriptor)?),
         false => Source::Theirs(mapping_of(device, descriptor)?),
     };
-    Ok(Import { mapping, offset, len, device: device.clone() })
+    Ok(Import {
+        mapping,
+        #[cfg(target_os = "linux")]
+        _hold,
+        offset,
+        len,
+        device: device.clone(),
+    })
 }
 
 /// How many allocations of other processes this one has mapped.
@@ -82,7 +99,7 @@ pub fn imports_open() -> usize {
 }
 
 /// True for an address inside of another process's memory.
-pub(super) fn is_import(address: u64) -> bool {
+pub(crate) fn is_import(address: u64) -> bool {
     let mappings: Vec<Arc<Mapping>> = {
         let open = OPEN.lock();
         open.iter().flat_map(HashMap::values).filter_map(Weak::upgrade).collect()

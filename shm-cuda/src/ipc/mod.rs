@@ -14,23 +14,33 @@
 //! memory back. Closing an import never frees anything.
 //!
 //! Nothing tells importers that the exporter is gone or has freed the memory: that is for whoever sends
-//! the descriptor to know, as streams and pools do.
+//! the descriptor to know, as streams and pools do. Memory of the share service carries the name of a
+//! file in which each importer holds a lock (`holders`), so that the kernel tells the exporter when
+//! the last of them is done or gone.
 //!
 //! Upholds invariants 2 (a descriptor is checked, and the range it names against what was really
 //! mapped), 6 (an import keeps its mapping) and 8.
 
 mod descriptor;
+#[cfg(target_os = "linux")]
+mod holders;
 mod limbo;
 mod mapping;
 mod own;
 
+#[cfg(all(feature = "share", target_os = "linux"))]
+pub(crate) use descriptor::this_process;
 pub use descriptor::{DESCRIPTOR_LEN, DescriptorError, MemoryDescriptor};
 pub use limbo::{Collected, collect};
 pub use mapping::{Import, import, imports_open};
 
+#[cfg(all(feature = "share", target_os = "linux"))]
+pub(crate) use holders::{Holders, Mark};
 pub(crate) use limbo::bury;
-#[cfg(feature = "pool")]
+#[cfg(any(feature = "pool", all(feature = "share", target_os = "linux")))]
 pub(crate) use limbo::bury_owner;
+#[cfg(all(feature = "share", target_os = "linux"))]
+pub(crate) use mapping::is_import;
 pub(crate) use own::{forget as forget_own, remember as remember_own};
 
 use crate::buffer::DeviceSlice;
@@ -85,12 +95,76 @@ pub enum IpcError {
         /// What the driver said.
         source: CudaError,
     },
+    /// The exporter does not keep the memory any more.
+    #[error(
+        "process {pid} has ended, or has let go of the device memory since it sent the descriptor; \
+         ask it for the memory again"
+    )]
+    Released {
+        /// Who exported it.
+        pid: u32,
+    },
+    /// The exporter could not be told that the memory is in use here, and might free it meanwhile.
+    #[error(
+        "process {pid} cannot be told that its device memory is in use here ({why}); run both \
+         processes as the same user and in the same pid namespace"
+    )]
+    Unwatched {
+        /// Who exported it.
+        pid: u32,
+        /// What the system said.
+        why: String,
+    },
+    /// Memory that no other process can be given, by any way.
+    #[error(
+        "memory at {address:#x} cannot be given to another process: it is {what}; copy it into \
+         memory that can (DeviceStorage::allocate) and give that"
+    )]
+    NotShareable {
+        /// Where it lies.
+        address: u64,
+        /// What kind of memory it is.
+        what: &'static str,
+    },
+    /// What came with received memory does not fit together.
+    #[error(
+        "{field} of received device memory: expected {expected}, found {found}; have it sent again"
+    )]
+    Received {
+        /// Which part.
+        field: &'static str,
+        /// What it should be.
+        expected: String,
+        /// What it is.
+        found: String,
+    },
+    /// A received descriptor is not the device memory that it is said to be.
+    #[error(
+        "a received descriptor cannot be mapped as {len} bytes of device {device}: it is no device \
+         memory of this driver, is shorter, or there is no room; have it sent again"
+    )]
+    Unmappable {
+        /// Identity of the device that it is said to lie on.
+        device: crate::DeviceUuid,
+        /// How long its allocation is said to be.
+        len: usize,
+        /// What the driver said.
+        source: CudaError,
+    },
     /// The device cannot be used.
     #[error(transparent)]
     Device(#[from] DeviceError),
     /// The driver refused.
     #[error("the driver refused to share device memory")]
     Cuda(#[from] CudaError),
+    /// The system refused.
+    #[error("the system refused {call} for device memory ({why}); it may be out of descriptors")]
+    System {
+        /// Which call.
+        call: &'static str,
+        /// What it said.
+        why: String,
+    },
 }
 
 /// Describes `slice`, for another process to [`import`]. The allocation has to outlive its imports.

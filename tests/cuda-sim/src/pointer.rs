@@ -21,7 +21,7 @@ pub fn attribute(attribute: i32, address: u64) -> Result<Answer> {
 /// What `cuPointerGetAttributes` gives for an address that the driver does not know.
 pub fn nothing(attribute: i32) -> Option<Answer> {
     match attribute {
-        1 | 3 | 4 | 7 | 11 | 12 | 14 | 17 => Some(Answer::Word(0)),
+        1 | 3 | 4 | 7 | 11 | 12 | 14 | 17..=19 => Some(Answer::Word(0)),
         2 | 16 => Some(Answer::Int(0)),
         9 => Some(Answer::Int(-2i32 as u32)),
         6 | 8 | 10 | 13 | 15 => Some(Answer::Bool(false)),
@@ -55,6 +55,8 @@ fn answer(region: &Region, attribute: i32, address: u64) -> Result<Answer> {
         15 => Answer::Bool(false),
         16 => Answer::Int(3),
         17 => Answer::Word(u64::from(region.kind == Kind::Pool)),
+        18 => Answer::Word(region.bytes),
+        19 => Answer::Word(region.base),
         _ => return Err(Status::INVALID_VALUE),
     })
 }

@@ -8,6 +8,8 @@ use crate::rooms::Room;
 use crate::status::*;
 
 const DESCRIPTOR: i32 = 1;
+const MAPPING_SIZE: i32 = 18;
+const MAPPING_START: i32 = 19;
 const READ: i32 = 1;
 const READ_WRITE: i32 = 3;
 
@@ -106,6 +108,9 @@ fn one_range_may_have_several_memories() {
     driver.to_device(base + unit as u64 - 100, &room, 200).expect("across both");
     let read = driver.read(base + unit as u64 - 101, 202);
     assert_eq!((read[0], &read[1..201], read[201]), (1, &[9; 200][..], 1));
+    let second = base + unit as u64;
+    assert_eq!(driver.attribute(MAPPING_SIZE, second + 7), Ok(unit as u64), "of one mapping");
+    assert_eq!(driver.attribute(MAPPING_START, second + 7), Ok(second));
     driver.vmm_unmap(base, 2 * unit).expect("unmap");
     driver.vmm_free(base, 2 * unit).expect("free");
 }
