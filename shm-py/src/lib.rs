@@ -15,6 +15,7 @@
 //!      │                         └─ Wish       what is waited for, in turns of 50 ms
 //!      │                   Store ── Reservation, Retrieved
 //!      │                   TritonClient ── TritonModel ── TritonSlot
+//!      │                   share     values of a service: servers, clients, handles
 //!      │                   arrays, views: a base object owns the mapping, and what is lent with it
 //!   shm-core, shm-pool,    segments, seqlock, lock, events; slots, tickets, queues, entries;
 //!   shm-cuda, shm-triton   device memory; regions and requests of inference servers
@@ -43,6 +44,7 @@
 //! | hand over work that must not be lost | `Pool`, `Consumer`, `Ticket`, `Queue`            |
 //! | share arrays under keys              | `Store`                                           |
 //! | run models on an inference server    | `TritonClient`, `TritonSHMClient`                 |
+//! | serve tensors and modules            | `share.SharedTensorProvider`, `share.SharedTensorClient` |
 //!
 //! # Platforms
 //! CPython 3.9 and later through the stable ABI. Tested on Linux x86-64.
@@ -66,6 +68,7 @@ mod pool;
 mod publication;
 mod reading;
 mod recycling;
+mod share;
 mod triton;
 mod view;
 mod wait;

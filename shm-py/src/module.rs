@@ -7,7 +7,7 @@ use crate::pool;
 use crate::publication::Publication;
 use crate::view::FrameView;
 use crate::write_view::WriteView;
-use crate::{creation, discovery, interpreter, triton};
+use crate::{creation, discovery, interpreter, share, triton};
 use pyo3::prelude::*;
 
 /// What Python imports as `shm_py._native`, and `shm_py` re-exports. A Rust program that embeds
@@ -35,5 +35,6 @@ pub fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     interpreter::register(module)?;
     cuda::register(module)?;
     pool::register(module)?;
-    triton::register(module)
+    triton::register(module)?;
+    share::register(module)
 }

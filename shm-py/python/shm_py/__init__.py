@@ -15,8 +15,11 @@ one. A process may be killed at any moment: nobody else hangs, and no complete f
 
 Work that must not be lost goes through a Pool: what is published stays until its consumers are done with
 it. Arrays that several processes look up by key are in a Store. A TritonClient runs models on an inference
-server of this machine, without copying tensors through a connection.
+server of this machine, without copying tensors through a connection. `shm_py.share` serves tensors and
+modules that one process makes to others that call for them.
 """
+
+import typing as _typing
 
 from ._device_reports import DevicePoolStats
 from ._devices import DeviceInfo
@@ -47,6 +50,13 @@ from ._native import (
     Recycler,
     Reservation,
     Retrieved,
+    ShareBusyError,
+    ShareConnectionError,
+    ShareError,
+    ShareServerRunningError,
+    ShareStaleError,
+    ShareTaskError,
+    ShareTimeoutError,
     SharedMemory,
     Slot,
     StaleStreamError,
@@ -100,6 +110,19 @@ from ._triton import (
     TritonTensorMetadata,
 )
 
+if _typing.TYPE_CHECKING:
+    from . import share as share
+else:
+
+    def __getattr__(name: str) -> _typing.Any:
+        if name == "share":
+            # Asked for by few, and a dozen modules.
+            import importlib
+
+            return importlib.import_module(".share", __name__)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 __all__ = [
     "AlreadyOwned",
     "Consumer",
@@ -135,6 +158,13 @@ __all__ = [
     "Recycler",
     "Reservation",
     "Retrieved",
+    "ShareBusyError",
+    "ShareConnectionError",
+    "ShareError",
+    "ShareServerRunningError",
+    "ShareStaleError",
+    "ShareTaskError",
+    "ShareTimeoutError",
     "SharedMemory",
     "Slot",
     "SlotHolder",

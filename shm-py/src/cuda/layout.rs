@@ -148,7 +148,7 @@ pub(super) fn to_dlpack(dtype: Dtype) -> DLDataType {
 }
 
 /// The dtype of a word of DLPack's.
-pub(super) fn from_dlpack(found: DLDataType) -> PyResult<Dtype> {
+pub(crate) fn from_dlpack(found: DLDataType) -> PyResult<Dtype> {
     let same = |dtype: &&Dtype| to_dlpack(**dtype).matches(found);
     Dtype::ALL.iter().find(same).copied().ok_or_else(|| {
         let supported: Vec<&str> = Dtype::ALL.iter().map(|dtype| dtype.name()).collect();

@@ -37,11 +37,13 @@ mod tensor;
 mod transport;
 mod writing;
 
-pub(crate) use device::Wanted;
+pub(crate) use device::{Lane, Wanted};
 pub(crate) use errors::{creator_gone, cuda as refused, read as read_error};
 pub(crate) use facts::Facts;
+pub(crate) use foreign::{Foreign, Source};
 pub(crate) use held::DeviceHeld;
 pub(crate) use kept::Kept;
+pub(crate) use layout::{Layout, from_dlpack as dtype_of_dlpack};
 pub(crate) use loan::DeviceLoan;
 pub(crate) use opening::{DeviceWish, create, side_of};
 pub(crate) use queue::Queue;

@@ -10,7 +10,7 @@
 //! Nothing is waited for with the interpreter held, and what may be the last of a client is dropped without
 //! it: that ends the client's thread. The thread itself never wants the interpreter.
 
-mod aside;
+pub(crate) mod aside;
 mod call;
 mod client;
 mod dtypes;
