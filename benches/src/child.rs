@@ -73,6 +73,16 @@ impl Child {
         Ok(child)
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Kills it, without waiting for its end.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.kill().with_context(|| format!("could not kill the child {}", self.role))
+    }
+
     /// Waits for the child's report and its end.
     pub fn report<T: DeserializeOwned>(mut self) -> Result<T> {
         let line = self.line()?;

@@ -12,6 +12,7 @@
 //!   iceoryx2              └─────► report   rows, table, JSON
 //!   benches/pool ────► pool ────► the same, and a model of its peer
 //!   benches/cuda ────► cuda ──► the driver's bare calls, and the device's own times
+//!   benches/share ───► share ─► a bare Unix socket between the same two processes
 //!   benches/triton ──► triton ──► servers, and other clients, as processes of their own
 //! ```
 
@@ -25,5 +26,6 @@ pub mod pool;
 pub mod report;
 pub mod run;
 pub mod scratch;
+pub mod share;
 pub mod suites;
 pub mod triton;

@@ -8,6 +8,7 @@ mod locked;
 mod mailbox;
 mod mapping;
 mod ring;
+mod socket;
 mod spin;
 
 pub use copies::CopyKind;
@@ -18,4 +19,5 @@ pub use locked::{Locked, PendingBits};
 pub use mailbox::{Mailbox, WORDS};
 pub use mapping::Mapping;
 pub use ring::{COPY_RING_READER, CopyRing, RingShape, check_stamp, stamp};
+pub use socket::{BareSocket, Carries, SOCKET_HOLDER, hang_up, serve};
 pub use spin::spin_until;

@@ -13,6 +13,8 @@ const TRITON_RUN: &str = "benches/results/triton-epyc-2core.json";
 const TRITON_BEGIN: &str = "<!-- measured by `cargo xtask bench triton` -->\n";
 const CUDA_RUN: &str = "benches/results/cuda-sim-epyc-2core.json";
 const CUDA_BEGIN: &str = "<!-- measured by `cargo xtask bench cuda` -->\n";
+const SHARE_RUN: &str = "benches/results/share-epyc-2core.json";
+const SHARE_BEGIN: &str = "<!-- measured by `cargo xtask bench share` -->\n";
 /// The paths of our client whose rows are shown; the run has them all, and other clients' too.
 const TRITON_PATHS: [&str; 4] = ["in-place/http", "in-place/unix", "in-place/grpc", "copied/grpc"];
 const END: &str = "<!-- end -->";
@@ -40,6 +42,11 @@ fn the_table_of_triton_is_that_of_the_stored_run() {
 #[test]
 fn the_table_of_cuda_is_that_of_the_stored_run() {
     check(CUDA_BEGIN, CUDA_RUN, cuda_table);
+}
+
+#[test]
+fn the_table_of_the_share_service_is_that_of_the_stored_run() {
+    check(SHARE_BEGIN, SHARE_RUN, |run| table(run, "shared-tensor"));
 }
 
 fn check(begin: &str, run: &str, table: impl Fn(&Value) -> String) {

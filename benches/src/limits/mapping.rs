@@ -6,6 +6,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use anyhow::{Context, Result, ensure};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FallocateFlags, Mode, fallocate, fstat};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use rustix::shm;
@@ -42,11 +43,28 @@ impl Mapping {
         Mapping::map(&file, name.to_owned(), stat.st_size as usize, false)
     }
 
-    fn map(file: &rustix::fd::OwnedFd, name: String, len: usize, creator: bool) -> Result<Mapping> {
-        let access = ProtFlags::READ | ProtFlags::WRITE;
+    /// Maps the first bytes of a file, page by page as they are touched.
+    pub fn of_file(file: BorrowedFd<'_>, len: usize) -> Result<Mapping> {
+        let stat = fstat(file).context("could not ask the size of a descriptor")?;
+        ensure!(stat.st_size as usize >= len, "{} bytes in place of {len}", stat.st_size);
+        Mapping::map_with(file, String::new(), len, false, MapFlags::SHARED)
+    }
+
+    fn map(file: &OwnedFd, name: String, len: usize, creator: bool) -> Result<Mapping> {
         let flags = MapFlags::SHARED | MapFlags::POPULATE;
+        Mapping::map_with(file.as_fd(), name, len, creator, flags)
+    }
+
+    fn map_with(
+        file: BorrowedFd<'_>,
+        name: String,
+        len: usize,
+        creator: bool,
+        flags: MapFlags,
+    ) -> Result<Mapping> {
+        let access = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: the kernel chooses the address (null), so no other memory is replaced; the file
-        // is open for reading and writing and has `len` bytes.
+        // has `len` bytes, and a mapping for writing of one that is not open for it is refused.
         let base = unsafe { mmap(std::ptr::null_mut(), len, access, flags, file, 0) }
             .with_context(|| format!("could not map {len} bytes of {name}"))?;
         let base = NonNull::new(base.cast()).context("the kernel mapped at address zero")?;
