@@ -42,9 +42,10 @@ pub fn suites(suite: Suite) -> Vec<&'static str> {
         Suite::Stream => vec!["stream"],
         Suite::Pool => vec!["pool"],
         Suite::Cuda => vec![CUDA],
+        Suite::Share => vec![SHARE],
         Suite::Py => vec![PY],
         Suite::Triton => vec![TRITON],
-        Suite::All => vec!["copy", "stream", "pool", CUDA, PY, TRITON],
+        Suite::All => vec!["copy", "stream", "pool", CUDA, SHARE, PY, TRITON],
     }
 }
 
@@ -53,6 +54,9 @@ const PY: &str = "py";
 
 /// The suite that needs a GPU or the simulated driver.
 pub const CUDA: &str = "cuda";
+
+/// The suite that also measures our Python package, and beside it another.
+const SHARE: &str = "share";
 
 /// The suite that needs servers and other clients.
 const TRITON: &str = "triton";
@@ -77,6 +81,11 @@ pub fn command(
         CUDA => {
             let mut command = rust_suite(workspace, suite, json.as_deref());
             contenders::of_cuda(workspace, &mut command)?;
+            command
+        }
+        SHARE => {
+            let mut command = rust_suite(workspace, suite, json.as_deref());
+            contenders::of_share(workspace, &mut command);
             command
         }
         _ => rust_suite(workspace, suite, json.as_deref()),

@@ -26,7 +26,7 @@ pub enum Task {
     Wheel,
     /// Run the Python tests
     Py(PyArgs),
-    /// Run the tests of the package that a binding replaces against that binding
+    /// Hold a binding against the package that it replaces: that one's tests, or what it documents
     Parity(ParityArgs),
     /// Run every loom model of shm-core and shm-pool
     Loom(LoomArgs),
@@ -78,6 +78,8 @@ pub struct ParityArgs {
 pub enum Peer {
     /// pyshmem 1.0.1, all of it, and what 1.4.0 has in public
     Pyshmem,
+    /// What shared-tensor 0.2.16 documents and its tests check, one behaviour after the other
+    SharedTensor,
 }
 
 #[derive(Debug, Args)]
@@ -116,6 +118,8 @@ pub enum Suite {
     Pool,
     /// Device streams and device pools, on the GPU or, where there is none, on the simulated driver
     Cuda,
+    /// The share service: tensors that one process owns and others use
+    Share,
     /// The Python package, beside the one it replaces
     Py,
     /// Calls of Triton through shared memory, beside other clients and on several servers

@@ -1,13 +1,14 @@
-//! What the suites `triton` and `cuda` need beside themselves: servers, drivers, the programs of others.
+//! What the suites `triton`, `cuda` and `share` need beside themselves: servers, drivers, interpreters,
+//! the programs of others.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
 
 use crate::cuda::{self, Profile};
 use crate::process;
-use crate::python::peers;
+use crate::python::{Python, peers};
 use crate::triton::{self, Fetched};
 use crate::workspace::Workspace;
 
@@ -56,6 +57,34 @@ pub fn of_cuda(workspace: &Workspace, command: &mut Command) -> Result<()> {
         command.env_remove(cuda::DRIVER_VARIABLE);
     }
     Ok(())
+}
+
+/// Names another interpreter that has shared-tensor, such as one that has PyTorch too.
+const SHARED_TENSOR: &str = "SHM_BENCH_SHARE_PEER";
+
+/// Tells the suite `share` where our Python package is, and where shared-tensor is. Without PyTorch and a
+/// GPU that one only answers pings; which PyTorch fits the machine only the person can choose.
+pub fn of_share(workspace: &Workspace, command: &mut Command) {
+    match Python::ready(workspace) {
+        Ok(python) => {
+            command.env("SHM_BENCH_SHARE_PYTHON", python.venv.python_path());
+        }
+        Err(error) => println!("SKIPPED: our package in Python: {error:#}"),
+    }
+    let named = std::env::var_os(SHARED_TENSOR).map(PathBuf::from);
+    command.env_remove(SHARED_TENSOR);
+    match named.map_or_else(|| peers::shared_tensor(workspace), |python| imports_it(&python)) {
+        Ok(python) => {
+            command.env(SHARED_TENSOR, python);
+        }
+        Err(error) => println!("SKIPPED: shared-tensor: {error:#}"),
+    }
+}
+
+fn imports_it(python: &Path) -> Result<PathBuf> {
+    let mut import = Command::new(python);
+    import.args(["-I", "-c", "import shared_tensor; assert shared_tensor.__version__ == '0.2.16'"]);
+    process::ask(&mut import).map(|_| python.to_owned())
 }
 
 /// Builds a program of the workspace, as fast as the benches themselves.

@@ -41,6 +41,28 @@ pub fn clippy(workspace: &Workspace, features: Option<&str>) -> Result<Report> {
     )
 }
 
+/// shm-cuda with each of its features alone: in the workspace somebody always wants all of them.
+pub fn features(workspace: &Workspace) -> Result<Report> {
+    let mut sum =
+        Report::check("cargo clippy --package shm-cuda --lib, feature by feature", 0, "targets");
+    for feature in ["", "pool", "share", "pool,share"] {
+        let mut command = workspace.cargo();
+        command.args(["clippy", "--package", "shm-cuda", "--lib"]);
+        if !feature.is_empty() {
+            command.args(["--features", feature]);
+        }
+        let advice =
+            format!("fix what clippy names above, which it does with the features `{feature}`");
+        let report =
+            built_targets(workspace, command, &["--", "-D", "warnings"], &advice, |_| true)?;
+        sum.count += report.count;
+        if let Verdict::Failed(why) = report.verdict {
+            sum.verdict = Verdict::Failed(why);
+        }
+    }
+    Ok(sum)
+}
+
 pub fn rustdoc(workspace: &Workspace) -> Result<Report> {
     let mut command = workspace.cargo();
     command.args(["doc", "--workspace", "--no-deps"]);

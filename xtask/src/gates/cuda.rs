@@ -47,8 +47,8 @@ pub fn bundle(workspace: &Workspace) -> Result<Report> {
     Ok(Report::check(ran, counts.ran(), "tests").with_tests(counts))
 }
 
-const FEATURES: &str = "pool,testing";
-const ALL_FEATURES: &str = "shm-cuda/pool,shm-cuda/testing";
+const FEATURES: &str = "pool,share,testing";
+const ALL_FEATURES: &str = "shm-cuda/pool,shm-cuda/share,shm-cuda/testing";
 
 fn tests(workspace: &Workspace, arguments: &[&str], driver: &str) -> Result<(TestRun, String)> {
     let mut command = workspace.cargo();

@@ -1,7 +1,10 @@
-//! Nothing of ours may be left in the shared-memory folder after the suite.
+//! Nothing of ours may be left in the shared-memory folder after the suite, and no socket of a server that
+//! is gone in the folder where servers of tensors are found.
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -10,16 +13,17 @@ use super::gate::Report;
 
 const FOLDER: &str = "/dev/shm";
 
-/// The segments that were there before the suite.
+/// The segments and the sockets that were there before the suite.
 pub struct Leftovers {
     folder: PathBuf,
+    sockets: PathBuf,
     before: BTreeSet<String>,
 }
 
 impl Leftovers {
     /// Remembers what is there now.
     pub fn before() -> Result<Self> {
-        Self::of_folder(Path::new(FOLDER))
+        Self::of_folders(Path::new(FOLDER), &runtime_folder()?)
     }
 
     /// Compares with what was there before.
@@ -29,20 +33,22 @@ impl Leftovers {
         let ran = format!("compare the listings of {}", self.folder.display());
         Ok(Report::check(ran, compared, "files").failing_if(!left.is_empty(), || {
             format!(
-                "{} left in {}: {}; find the test that does not unlink, then remove them",
+                "{} left in {} or {}: {}; find the test that does not unlink, then remove them",
                 left.len(),
                 self.folder.display(),
+                self.sockets.display(),
                 left.join(", ")
             )
         }))
     }
 
-    fn of_folder(folder: &Path) -> Result<Self> {
-        Ok(Self { folder: folder.to_path_buf(), before: segments(folder)? })
+    fn of_folders(folder: &Path, sockets: &Path) -> Result<Self> {
+        let before = found(folder, sockets)?;
+        Ok(Self { folder: folder.to_path_buf(), sockets: sockets.to_path_buf(), before })
     }
 
     fn left(&self) -> Result<Vec<String>> {
-        Ok(segments(&self.folder)?.difference(&self.before).cloned().collect())
+        Ok(found(&self.folder, &self.sockets)?.difference(&self.before).cloned().collect())
     }
 
     /// A listing that looked in the wrong place or for the wrong names would find nothing for
@@ -59,6 +65,41 @@ impl Leftovers {
         }
         Ok(1)
     }
+}
+
+/// Where servers of tensors are found unless somebody says otherwise.
+fn runtime_folder() -> Result<PathBuf> {
+    if let Some(folder) = std::env::var_os("XDG_RUNTIME_DIR").filter(|folder| !folder.is_empty()) {
+        return Ok(Path::new(&folder).join("shm-share"));
+    }
+    let user = fs::metadata("/proc/self").context("could not ask which user this is")?.uid();
+    Ok(PathBuf::from(format!("/tmp/shm-share-{user}")))
+}
+
+fn found(segments_in: &Path, sockets_in: &Path) -> Result<BTreeSet<String>> {
+    let mut found = segments(segments_in)?;
+    found.extend(dead_sockets(sockets_in)?);
+    Ok(found)
+}
+
+/// Sockets at which nobody listens. Those of servers that run beside the suite are left alone.
+fn dead_sockets(folder: &Path) -> Result<Vec<String>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.with_context(|| format!("could not list {}", folder.display()))?,
+    };
+    let mut dead = Vec::new();
+    for entry in entries {
+        let entry = entry.with_context(|| format!("could not list {}", folder.display()))?;
+        let refused = |path: &Path| {
+            UnixStream::connect(path)
+                .is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
+        };
+        if entry.file_type().is_ok_and(|kind| kind.is_socket()) && refused(&entry.path()) {
+            dead.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    Ok(dead)
 }
 
 const OUR_PREFIX: &str = "shm.";
@@ -116,14 +157,35 @@ fn is_of_the_suite(file: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixListener;
+
     use super::*;
     use crate::gates::gate::Verdict;
+
+    fn of_folder(folder: &Path) -> Result<Leftovers> {
+        Leftovers::of_folders(folder, &folder.join("no-sockets"))
+    }
+
+    #[test]
+    fn a_socket_that_nobody_serves_is_a_leftover_and_a_live_one_is_not() {
+        let (segments, sockets) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let leftovers = Leftovers::of_folders(segments.path(), sockets.path()).unwrap();
+        let listen = |name| UnixListener::bind(sockets.path().join(name)).unwrap();
+        let _live = listen("live.sock");
+        fs::write(sockets.path().join("live.sock.lock"), "1").unwrap();
+        assert_eq!(leftovers.after().unwrap().verdict, Verdict::Passed);
+        drop(listen("dead.sock"));
+        let Verdict::Failed(why) = leftovers.after().unwrap().verdict else {
+            panic!("a dead socket passed");
+        };
+        assert!(why.starts_with("1 left") && why.contains("dead.sock"), "{why}");
+    }
 
     #[test]
     fn a_segment_that_stays_fails_and_is_named() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("shm.0.test-old"), b"").unwrap();
-        let leftovers = Leftovers::of_folder(folder.path()).unwrap();
+        let leftovers = of_folder(folder.path()).unwrap();
         assert_eq!(leftovers.after().unwrap().verdict, Verdict::Passed);
 
         fs::write(folder.path().join("shm.1000.demo-17"), b"").unwrap();
@@ -137,7 +199,7 @@ mod tests {
     #[test]
     fn what_others_put_there_is_left_alone() {
         let folder = tempfile::tempdir().unwrap();
-        let leftovers = Leftovers::of_folder(folder.path()).unwrap();
+        let leftovers = of_folder(folder.path()).unwrap();
         for name in ["sem.other", "shm.0.camera", "shm.0", "shm.", "test-without"] {
             fs::write(folder.path().join(name), b"").unwrap();
         }
@@ -149,7 +211,7 @@ mod tests {
     #[test]
     fn what_the_python_tests_and_the_parity_run_leave_is_a_leftover() {
         let folder = tempfile::tempdir().unwrap();
-        let leftovers = Leftovers::of_folder(folder.path()).unwrap();
+        let leftovers = of_folder(folder.path()).unwrap();
         for name in ["shm.0.pytest-812-frames", "shm.0.parity-9f3a_matrix"] {
             fs::write(folder.path().join(name), b"").unwrap();
         }
@@ -162,7 +224,7 @@ mod tests {
     #[test]
     fn an_unfinished_segment_is_a_leftover() {
         let folder = tempfile::tempdir().unwrap();
-        let leftovers = Leftovers::of_folder(folder.path()).unwrap();
+        let leftovers = of_folder(folder.path()).unwrap();
         fs::write(folder.path().join("shm.0~812.99.1"), b"").unwrap();
         let report = leftovers.after().unwrap();
         assert!(matches!(report.verdict, Verdict::Failed(_)));
@@ -171,7 +233,7 @@ mod tests {
     #[test]
     fn a_file_of_a_bench_is_a_leftover() {
         let folder = tempfile::tempdir().unwrap();
-        let leftovers = Leftovers::of_folder(folder.path()).unwrap();
+        let leftovers = of_folder(folder.path()).unwrap();
         fs::write(folder.path().join("bench-812-shm3-node"), b"").unwrap();
         let report = leftovers.after().unwrap();
         assert!(matches!(report.verdict, Verdict::Failed(_)));
@@ -180,6 +242,6 @@ mod tests {
     #[test]
     fn a_folder_that_cannot_be_listed_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(Leftovers::of_folder(&folder.path().join("absent")).is_err());
+        assert!(of_folder(&folder.path().join("absent")).is_err());
     }
 }

@@ -29,6 +29,7 @@ pub fn task(workspace: &Workspace) -> Result<ExitCode> {
     gates.run("fmt", || checks::fmt(workspace));
     gates.run("clippy", || checks::clippy(workspace, None));
     gates.run("clippy+", || checks::clippy(workspace, Some(&workspace.test_features())));
+    gates.run("clippy alone", || checks::features(workspace));
     gates.run("tidy", || checks::tidy(workspace));
     gates.run("test", || tests::workspace(workspace));
     gates.run("cuda (sim)", || cuda::simulated(workspace));

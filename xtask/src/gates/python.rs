@@ -37,9 +37,13 @@ pub fn parity(workspace: &Workspace) -> Result<Report> {
     for (_, sum) in &parity.releases {
         counts += sum.tests();
     }
-    let report =
-        Report::check("cargo xtask parity pyshmem", counts.ran(), "tests").with_tests(counts);
-    let trouble = parity.trouble();
+    let behaviours = parity::shared_tensor::run(workspace)?;
+    counts += behaviours.tests();
+    let ran = "cargo xtask parity pyshmem, shared-tensor";
+    let report = Report::check(ran, counts.ran(), "tests").with_tests(counts);
+    let troubles: Vec<String> =
+        [parity.trouble(), behaviours.trouble()].into_iter().flatten().collect();
+    let trouble = (!troubles.is_empty()).then(|| troubles.join("; "));
     Ok(report.failing_if(trouble.is_some(), || trouble.unwrap_or_default()))
 }
 

@@ -34,7 +34,7 @@ pub fn build(workspace: &Workspace) -> Result<Binaries> {
         workspace.package(package)?;
         command.args(["--package", package]);
     }
-    command.args(["--features", "shm-cuda/pool,shm-cuda/testing"]);
+    command.args(["--features", "shm-cuda/pool,shm-cuda/share,shm-cuda/testing"]);
     let artifacts = artifacts(&mut command)?;
     let simulated = artifacts
         .iter()

@@ -1,4 +1,6 @@
-//! `cargo xtask parity pyshmem`: the tests of pyshmem itself, run against our module.
+//! `cargo xtask parity <package>`: what a package that we replace promises, held against our module.
+//!
+//! Of pyshmem the tests themselves are run; of shared-tensor, see `shared_tensor`.
 //!
 //! All tests of 1.0.1 have to pass, for that is the release the package replaces; its GPU tests run on
 //! the simulated CUDA driver, except for those that compute on a device. Of 1.4.0 those have to pass
@@ -7,6 +9,7 @@
 
 mod device;
 mod release;
+pub mod shared_tensor;
 mod sim_reports;
 mod suite;
 mod table;
@@ -26,10 +29,11 @@ use verdict::{Row, Sum};
 
 /// Runs the tests of the releases and lists how each ended.
 pub fn task(workspace: &Workspace, args: &ParityArgs) -> Result<ExitCode> {
-    let report = match args.peer {
-        Peer::Pyshmem => run(workspace)?,
+    let trouble = match args.peer {
+        Peer::Pyshmem => run(workspace)?.trouble(),
+        Peer::SharedTensor => shared_tensor::run(workspace)?.trouble(),
     };
-    match report.trouble() {
+    match trouble {
         Some(why) => bail!("{why}"),
         None => Ok(ExitCode::SUCCESS),
     }

@@ -46,7 +46,7 @@ fn tools(workspace: &Workspace) -> Result<(Venv, Change)> {
 }
 
 /// The package that the wheel is made of, and its folder.
-const PACKAGE: &str = "shm-py";
+pub const PACKAGE: &str = "shm-py";
 
 /// What Python imports.
 const MODULE: &str = "shm_py";

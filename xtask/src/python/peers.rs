@@ -37,6 +37,16 @@ pub fn triton(workspace: &Workspace) -> Result<PathBuf> {
     Ok(venv.python_path())
 }
 
+/// The interpreter of an environment with shared-tensor. It has no PyTorch, which has to fit the machine:
+/// the package starts and answers without it, and shares nothing.
+pub fn shared_tensor(workspace: &Workspace) -> Result<PathBuf> {
+    let folder = workspace.target_dir().join("py-peers").join("shared-tensor");
+    let (venv, _) = Venv::ensure(folder, SHARED_TENSOR)?;
+    Ok(venv.python_path())
+}
+
+const SHARED_TENSOR: &str = "shared-tensor==0.2.16\n";
+
 const TRITON: &str =
     "triton-shm-client==0.1.0\ntritonclient[grpc]==2.73.0\ngrpcio==1.85.1\nnumpy==2.4.6\n";
 
