@@ -95,6 +95,8 @@ pub use dtype::{Bool, Dtype, Element};
 #[cfg(not(loom))]
 pub use name::{MAX_NAME_BYTES, NameError};
 #[cfg(not(loom))]
+#[cfg(target_os = "linux")]
+pub use os::NotInherited;
 pub use process::fork_generation;
 #[cfg(not(loom))]
 pub use segment::{

@@ -22,6 +22,8 @@ pub(crate) mod portable;
 pub(crate) mod region;
 
 #[cfg(target_os = "linux")]
+pub use linux::NotInherited;
+#[cfg(target_os = "linux")]
 pub(crate) use linux::generation;
 pub(crate) use locks::{LockGuard, Locks};
 pub(crate) use region::Region;

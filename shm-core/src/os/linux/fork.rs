@@ -13,6 +13,7 @@
 
 use super::ofd;
 use crate::os::locks::PRESENCE;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 use std::sync::Once;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering};
@@ -90,7 +91,9 @@ fn claim(fd: i32) -> &'static AtomicI32 {
     let mut block: &'static Block = &FIRST;
     loop {
         for entry in &block.entries {
-            if entry.compare_exchange(FREE, fd, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
+            if entry.load(Ordering::Relaxed) == FREE
+                && entry.compare_exchange(FREE, fd, Ordering::SeqCst, Ordering::Relaxed).is_ok()
+            {
                 return entry;
             }
         }
@@ -116,6 +119,25 @@ fn next_of(block: &'static Block) -> &'static Block {
             // SAFETY: the winner is a leaked block, as above.
             unsafe { &*winner }
         }
+    }
+}
+
+/// Keeps a descriptor, such as a socket, from every child that this process forks from now on: there its
+/// number leads nowhere, so whoever is at the other end sees the end of this process when it ends. For
+/// what is no file that the child could open anew. `exec` is not its concern: open with close-on-exec.
+///
+/// Drop it before the descriptor is closed.
+#[derive(Debug)]
+pub struct NotInherited {
+    _registration: Registration,
+}
+
+impl NotInherited {
+    /// Until it is dropped.
+    pub fn new(descriptor: BorrowedFd<'_>) -> NotInherited {
+        watch();
+        let entry = claim(descriptor.as_raw_fd());
+        NotInherited { _registration: Registration { entry } }
     }
 }
 

@@ -8,6 +8,7 @@ mod futex;
 mod mapping;
 mod ofd;
 
+pub use fork::NotInherited;
 pub(crate) use fork::generation;
 pub(crate) use mapping::{LinuxBacking, attach, create_draft};
 pub(crate) use ofd::is_held;
