@@ -7,14 +7,15 @@ mod share_rig;
 use peer::Peer;
 use rustix::process::{Pid, Signal, kill_process};
 use share_rig::{
-    PATIENCE, Place, assert_pattern, config, connect, handle, numbers, serve, serve_as_child, soon,
-    stat, until, value,
+    PATIENCE, Place, assert_pattern, config, connect, endpoints, handle, numbers, serve,
+    serve_as_child, soon, stat, until, value,
 };
 use shm_core::Deadline;
 use shm_cuda::share::{
     BindError, Client, ClientConfig, ClientError, Handle, Health, Server, ServerConfig, Value,
 };
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -143,6 +144,57 @@ fn tasks_of_a_killed_client_end() {
 }
 
 #[test]
+fn children_that_were_forked_keep_nothing_of_the_dead_alive() {
+    let place = Place::new();
+    let mut server = Peer::new("serve and fork", &place.text());
+    let orphans = Orphan(server.hear().parse().unwrap());
+    let client = connect(&place.path());
+    let mut victim = Peer::new("hold and fork", &place.text());
+    let other = Orphan(victim.hear().parse().unwrap());
+    assert_eq!(stat(&client, "leases"), 1);
+    victim.kill();
+    until("the lease of the killed client ends", || stat(&client, "leases") == 0);
+    server.kill();
+    until("the killed server is noticed", || !client.is_alive());
+    assert!(matches!(client.ping(soon()), Err(ClientError::Gone { .. })));
+    assert!(orphans.is_alive() && other.is_alive(), "their children are still there");
+    // The path is free as well.
+    let (_next, _) = serve(&place);
+    connect(&place.path()).ping(soon()).unwrap();
+}
+
+/// A process that a peer has forked; it ends with the test.
+struct Orphan(u32);
+
+impl Orphan {
+    fn is_alive(&self) -> bool {
+        !matches!(state(self.0), 'Z' | 'X')
+    }
+}
+
+impl Drop for Orphan {
+    fn drop(&mut self) {
+        signal(self.0, Signal::KILL);
+    }
+}
+
+/// In a child: has one more child, which does nothing, and says which.
+fn fork_and_say() {
+    // SAFETY: the new process only sleeps and ends, with async-signal-safe calls.
+    let orphan = unsafe { libc::fork() };
+    assert!(orphan >= 0);
+    if orphan == 0 {
+        for _ in 0..600 {
+            // SAFETY: async-signal-safe, without arguments that could be wrong.
+            unsafe { libc::usleep(100_000) };
+        }
+        // SAFETY: ends this process at once.
+        unsafe { libc::_exit(0) };
+    }
+    peer::say(&orphan.to_string());
+}
+
+#[test]
 fn a_second_server_is_refused_and_a_dead_one_is_succeeded() {
     let place = Place::new();
     let mut first = Peer::new("serve", &place.text());
@@ -212,6 +264,21 @@ fn child() {
             let handles: Vec<Handle> =
                 (0..100).map(|number| handle(&client, endpoint, number, 4096)).collect();
             peer::say(&handles.len().to_string());
+            peer::hear();
+        }
+        "serve and fork" => {
+            let server =
+                Server::start(config(Path::new(&path)), endpoints(&Arc::default())).unwrap();
+            // There is a connection at the time.
+            let own = connect(server.path());
+            own.ping(soon()).unwrap();
+            fork_and_say();
+            peer::hear();
+        }
+        "hold and fork" => {
+            let client = connect(Path::new(&path));
+            let _held = handle(&client, "managed", 1, 4096);
+            fork_and_say();
             peer::hear();
         }
         "call slowly" => {

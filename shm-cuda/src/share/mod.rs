@@ -76,6 +76,7 @@ mod memory;
 mod server;
 mod service;
 mod tensor;
+mod unshared;
 mod value;
 pub mod wire;
 

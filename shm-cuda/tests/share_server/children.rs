@@ -74,6 +74,9 @@ fn serve_and_fork(path: &Path) {
     // SAFETY: the child does nothing but wait for a signal that ends it.
     let lasting = unsafe { libc::fork() };
     if lasting == 0 {
+        // It ends also when the test does not get to ending it.
+        // SAFETY: asks for a signal.
+        unsafe { libc::alarm(60) };
         loop {
             // SAFETY: waits for a signal.
             unsafe { libc::pause() };

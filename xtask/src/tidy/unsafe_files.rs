@@ -76,6 +76,7 @@ pub const UNSAFE_FILES: &[&str] = &[
     "shm-py/src/pool/slot.rs",
     "shm-py/src/pool/memory.rs",
     "shm-py/src/pool/lease.rs",
+    "shm-cuda/tests/share_deaths.rs",
     "shm-py/src/interpreter.rs",
     "shm-py/src/reading.rs",
     "shm-py/src/recycling.rs",

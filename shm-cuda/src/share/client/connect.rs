@@ -4,6 +4,7 @@
 //! stopped costs no more than was allowed) and 10.
 
 use super::super::limits::Limits;
+use super::super::unshared::Unshared;
 use super::super::wire::{
     Channel, ChannelError, Hello, Received, Reply, Request, VERSION, Welcome,
 };
@@ -56,8 +57,9 @@ fn attempt(config: &ClientConfig, deadline: Deadline) -> Result<(Line, Welcome),
     let socket = open(config)?;
     check_owner(config, &socket).map_err(Refusal::Final)?;
     let system = |error: io::Error| Refusal::Final(unreachable(config, error.to_string()));
+    let socket = Unshared::from(socket);
     let copy = socket.try_clone().map_err(system)?;
-    let mut reader = Channel::new(copy, config.limits).map_err(system)?;
+    let mut reader = Channel::over(copy, config.limits).map_err(system)?;
     let allowed = match deadline.remaining() {
         Some(left) => Deadline::after(left.max(WELCOME)),
         None => Deadline::NEVER,

@@ -4,6 +4,7 @@
 //! sends is never held up by one that takes answers in.
 
 use super::super::limits::Limits;
+use super::super::unshared::Unshared;
 use super::super::wire::Channel;
 use super::watch::Watch;
 use parking_lot::Mutex;
@@ -12,13 +13,12 @@ use rustix::net::Shutdown;
 use shm_core::Deadline;
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// A connection as descriptors of one socket.
 pub(super) struct Line {
-    pub(super) socket: Arc<UnixStream>,
+    pub(super) socket: Arc<Unshared>,
     /// Only used to take in, by whoever holds the baton.
     pub(super) reader: Mutex<Channel>,
     /// Only used to send.
@@ -29,8 +29,8 @@ pub(super) struct Line {
 }
 
 impl Line {
-    pub(super) fn new(socket: UnixStream, reader: Channel, limits: Limits) -> io::Result<Line> {
-        let writer = Channel::new(socket.try_clone()?, limits)?;
+    pub(super) fn new(socket: Unshared, reader: Channel, limits: Limits) -> io::Result<Line> {
+        let writer = Channel::over(socket.try_clone()?, limits)?;
         let watch = Watch::new(&socket)?;
         let (reader, writer) = (Mutex::new(reader), Mutex::new(writer));
         Ok(Line { socket: Arc::new(socket), reader, writer, watch, limits })
@@ -39,7 +39,7 @@ impl Line {
     /// Ends the connection for everybody who has a descriptor of it, and wakes whoever polls it.
     pub(super) fn hang_up(&self) {
         // It may have ended by itself.
-        let _ = rustix::net::shutdown(&self.socket, Shutdown::Both);
+        let _ = rustix::net::shutdown(&*self.socket, Shutdown::Both);
     }
 }
 

@@ -33,13 +33,13 @@ pub use handle::{Handle, Health};
 pub use pending::Pending;
 pub use response::{Outcome, Response};
 
+use super::unshared::Unshared;
 use super::value::Arguments;
 use super::wire::TaskId;
 use connection::Connection;
 use response::unexpected;
 use shm_core::Deadline;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -51,7 +51,7 @@ use std::sync::Arc;
 pub struct Client {
     connection: Arc<Connection>,
     /// What [`descriptor`](Client::descriptor) lends.
-    socket: Arc<UnixStream>,
+    socket: Arc<Unshared>,
 }
 
 impl Client {

@@ -5,6 +5,7 @@
 
 use super::super::failure::{Failure, FailureKind};
 use super::super::limits::Limits;
+use super::super::unshared::Unshared;
 use super::super::wire::{Channel, ChannelError, Frame, Hello, Message, Reply, VERSION};
 use super::peer::Peer;
 use rustix::event::epoll::EventFlags;
@@ -34,7 +35,7 @@ pub(super) struct Connection {
 /// Who says nothing costs no memory for what could be said.
 #[derive(Debug)]
 enum Line {
-    Silent(UnixStream),
+    Silent(Unshared),
     Open(Box<Channel>),
     /// It could not be opened.
     Closed,
@@ -43,7 +44,7 @@ enum Line {
 impl Connection {
     pub(super) fn new(socket: OwnedFd, limits: Limits) -> Connection {
         Connection {
-            line: Line::Silent(UnixStream::from(socket)),
+            line: Line::Silent(UnixStream::from(socket).into()),
             limits,
             is_known: false,
             is_unfinished: false,
@@ -139,7 +140,7 @@ impl Connection {
         if let Line::Silent(_) = self.line
             && let Line::Silent(socket) = std::mem::replace(&mut self.line, Line::Closed)
         {
-            let opened = Channel::new(socket, self.limits).map_err(ChannelError::System)?;
+            let opened = Channel::over(socket, self.limits).map_err(ChannelError::System)?;
             self.line = Line::Open(Box::new(opened));
         }
         match &mut self.line {

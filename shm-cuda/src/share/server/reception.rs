@@ -10,8 +10,9 @@ use super::event_loop::EventLoop;
 use super::peer::Peer;
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with};
+use shm_core::NotInherited;
 use std::collections::BTreeMap;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 /// Clients that are let in before the others have their turn again.
@@ -24,6 +25,8 @@ const REST: Duration = Duration::from_millis(20);
 /// The listening socket, and who may come in.
 #[derive(Debug)]
 pub(super) struct Reception {
+    // Declared first: ends before the number can mean something else.
+    _here_only: NotInherited,
     listener: OwnedFd,
     limits: Limits,
     most: usize,
@@ -41,7 +44,15 @@ impl Reception {
         allow_users: Vec<u32>,
     ) -> Reception {
         let (silent, resumes) = (BTreeMap::new(), None);
-        Reception { listener, limits, most: most.max(1), allow_users, silent, resumes }
+        Reception {
+            _here_only: NotInherited::new(listener.as_fd()),
+            listener,
+            limits,
+            most: most.max(1),
+            allow_users,
+            silent,
+            resumes,
+        }
     }
 
     pub(super) fn listener(&self) -> &OwnedFd {

@@ -5,6 +5,7 @@
 
 use super::super::failure::Failure;
 use super::super::limits::{Limits, MOST_DESCRIPTORS};
+use super::super::unshared::Unshared;
 use super::decode::DecodeError;
 use super::header::{HEADER_LEN, Header};
 use super::message::Message;
@@ -23,7 +24,7 @@ const CHUNK: usize = 64 << 10;
 /// One end of a connection: what was read and is not a frame yet, what is to be written.
 #[derive(Debug)]
 pub struct Channel {
-    socket: UnixStream,
+    socket: Unshared,
     limits: Limits,
     /// Whole frames that were not taken, and at most the beginning of a header behind them.
     buffer: Box<[u8]>,
@@ -72,8 +73,14 @@ pub enum ChannelError {
 }
 
 impl Channel {
-    /// Takes over a connected socket and makes it non-blocking. A peer may send what `limits` say.
+    /// Takes over a connected socket and makes it non-blocking. A peer may send what `limits` say. A
+    /// forked child does not have it.
     pub fn new(socket: UnixStream, limits: Limits) -> io::Result<Channel> {
+        Channel::over(socket.into(), limits)
+    }
+
+    /// The same with a socket that is kept from children already.
+    pub(in super::super) fn over(socket: Unshared, limits: Limits) -> io::Result<Channel> {
         socket.set_nonblocking(true)?;
         Ok(Channel {
             socket,
