@@ -4,7 +4,8 @@
 //! OFD lock: if the parent is killed, the lock lives on in a child that never knew of it. A handler
 //! that the C library runs in the child replaces each registered descriptor by a fresh one on the
 //! same file. Handles keep working in the child (readers at once, writers after taking the lock
-//! again), and a [`generation`] tells a guard that its lock stayed with the parent.
+//! again), and a [`generation`] tells a guard that its lock stayed with the parent. A descriptor that is
+//! no file, such as a socket, becomes one of nothing ([`NotInherited`]).
 //!
 //! This is the crate's one process-wide registry: `pthread_atfork` has no other shape. It holds
 //! descriptor numbers in fixed blocks of atomics, so that the handler neither locks nor allocates
