@@ -43,6 +43,7 @@
 //! | read                                 | [`Reader::open`], [`Reader`], [`View`]                 |
 //! | wait                                 | [`Reader::read_new`], [`Reader::into_async`]           |
 //! | find, inspect and remove segments    | [`list`], [`stat`], [`unlink()`], [`gc`]               |
+//! | see what a writer left, and damage   | [`check_stream`]                                       |
 //! | publish frames that live elsewhere   | [`StreamConfig::external`], [`Writer::announce`], [`Glance`] |
 //! | copy to and from shared memory       | [`copy`]                                               |
 //! | build another kind of segment        | [`segment`]                                            |
@@ -97,6 +98,7 @@ pub use name::{MAX_NAME_BYTES, NameError};
 #[cfg(not(loom))]
 #[cfg(target_os = "linux")]
 pub use os::NotInherited;
+#[cfg(not(loom))]
 pub use process::fork_generation;
 #[cfg(not(loom))]
 pub use segment::{
@@ -105,9 +107,10 @@ pub use segment::{
 };
 #[cfg(not(loom))]
 pub use stream::{
-    Announced, AsyncReader, ConfigError, External, Frame, FrameInfo, FrameMut, FrameTag, Glance,
-    Loan, LockError, LockHolder, Naps, PublishError, ReadError, ReadFuture, Reader, Stream,
-    StreamConfig, View, WordStore, WriteError, Writer,
+    Announced, AsyncReader, CellCheck, CellState, ConfigError, External, Frame, FrameInfo,
+    FrameMut, FrameTag, Glance, Loan, LockCheck, LockError, LockHolder, Naps, PublishError,
+    ReadError, ReadFuture, Reader, Stream, StreamCheck, StreamConfig, StreamShape, View, WordStore,
+    WriteError, Writer, check_stream,
 };
 #[cfg(not(loom))]
 pub use tensor::{MAX_DIMS, TensorDesc, TensorError};

@@ -5,9 +5,10 @@
 //! creator lives is told by a byte that the kernel keeps locked for it).
 
 use super::Stream;
-use super::layout::{GEOMETRY_LEN, STREAM_KIND};
+use super::layout::{GEOMETRY_LEN, Layout, STREAM_KIND};
 use crate::os::Access;
 use crate::segment::{OpenError, Segment, SegmentInfo};
+use crate::tensor::TensorDesc;
 use bytemuck::{Pod, Zeroable};
 
 /// The longest descriptor in bytes.
@@ -153,7 +154,29 @@ impl Stream {
     }
 }
 
+/// What a stream carries, as its header says: for those who look without attaching.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StreamShape {
+    /// Dtype and shape of a frame.
+    pub desc: TensorDesc,
+    /// How many frames it keeps.
+    pub cells: usize,
+    /// Where the frames live, if not in the segment.
+    pub external: Option<External>,
+}
+
 impl SegmentInfo {
+    /// What the stream carries; `None` if this is no stream, or its geometry cannot be.
+    pub fn stream_shape(&self) -> Option<StreamShape> {
+        if self.kind != STREAM_KIND {
+            return None;
+        }
+        let Layout { desc, cells, external, .. } =
+            Layout::decode(&self.name, &self.geometry).ok()?;
+        Some(StreamShape { desc, cells, external })
+    }
+
     /// Where the frames live, if this is a stream whose frames live elsewhere.
     pub fn external(&self) -> Option<External> {
         if self.kind != STREAM_KIND {
