@@ -83,6 +83,8 @@ mod attendance;
 #[cfg(not(loom))]
 mod batch;
 mod bell;
+#[cfg(all(not(loom), feature = "cli", target_os = "linux"))]
+pub mod cli;
 #[cfg(not(loom))]
 mod config;
 #[cfg(not(loom))]
