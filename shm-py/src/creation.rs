@@ -161,7 +161,7 @@ fn open_within(py: Python<'_>, name: &str, readonly: bool, deadline: Deadline) -
 /// A name as a program passes it.
 pub(crate) fn name_argument(name: &Bound<'_, PyAny>) -> PyResult<String> {
     let refused = |why: &str| {
-        let shown = name.repr().map_or_else(|_| "?".to_owned(), |repr| repr.to_string());
+        let shown = errors::shown(name)?;
         Err(PyValueError::new_err(format!(
             "name must be a non-empty string without NUL characters; {shown} {why}"
         )))

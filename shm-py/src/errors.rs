@@ -4,11 +4,11 @@
 //! and their texts say what to do next.
 
 use pyo3::exceptions::{
-    PyFileExistsError, PyFileNotFoundError, PyNotImplementedError, PyOSError, PyPermissionError,
-    PyRuntimeError, PyTimeoutError, PyValueError,
+    PyException, PyFileExistsError, PyFileNotFoundError, PyNotImplementedError, PyOSError,
+    PyPermissionError, PyRuntimeError, PyTimeoutError, PyValueError,
 };
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::PyDict;
 use shm_core::{
     ConfigError, CreateError, LockError, OpenError, PublishError, ReadError, UnlinkError,
 };
@@ -47,38 +47,65 @@ pub(crate) fn imported_as(py: Python<'_>) -> &'static str {
     if aliased().unwrap_or(false) { "pyshmem" } else { "shm_py" }
 }
 
-/// A name as Python writes it.
-pub(crate) fn quoted(py: Python<'_>, name: &str) -> String {
-    PyString::new(py, name).repr().map_or_else(|_| format!("{name:?}"), |repr| repr.to_string())
+/// A name as Python writes it. Not by Python's own `repr`, which runs the handlers of signals: Ctrl-C would
+/// be lost with whatever the message is for.
+pub(crate) fn quoted(name: &str) -> String {
+    let quote = if name.contains('\'') && !name.contains('"') { '"' } else { '\'' };
+    let mut text = String::from(quote);
+    for character in name.chars() {
+        match character {
+            '\n' => text.push_str("\\n"),
+            '\r' => text.push_str("\\r"),
+            '\t' => text.push_str("\\t"),
+            '\\' => text.push_str("\\\\"),
+            _ if character == quote => text.extend(['\\', quote]),
+            '\0'..='\x1f' | '\x7f'..='\u{a0}' => {
+                text.push_str(&format!("\\x{:02x}", character as u32))
+            }
+            _ => text.push(character),
+        }
+    }
+    text.push(quote);
+    text
+}
+
+/// Any object as Python writes it, for a message; one that cannot be written is a question mark. What is no
+/// ordinary exception, such as Ctrl-C, goes on in the place of the message.
+pub(crate) fn shown(object: &Bound<'_, PyAny>) -> PyResult<String> {
+    match object.repr() {
+        Ok(text) => Ok(text.to_string()),
+        Err(error) if error.is_instance_of::<PyException>(object.py()) => Ok("?".to_owned()),
+        Err(interrupt) => Err(interrupt),
+    }
 }
 
 pub(crate) fn closed(py: Python<'_>, operation: &str, name: &str) -> PyErr {
-    let (module, name) = (imported_as(py), quoted(py, name));
+    let (module, name) = (imported_as(py), quoted(name));
     PyRuntimeError::new_err(format!(
         "cannot {operation} closed shared memory {name}; reopen it with {module}.open({name})"
     ))
 }
 
-pub(crate) fn closed_while_waiting(py: Python<'_>, name: &str) -> PyErr {
-    let name = quoted(py, name);
+pub(crate) fn closed_while_waiting(name: &str) -> PyErr {
+    let name = quoted(name);
     PyRuntimeError::new_err(format!(
         "shared memory {name} was closed while a read was waiting on it"
     ))
 }
 
 pub(crate) fn read_only(py: Python<'_>, operation: &str, name: &str) -> PyErr {
-    let (module, name) = (imported_as(py), quoted(py, name));
+    let (module, name) = (imported_as(py), quoted(name));
     PyPermissionError::new_err(format!(
         "cannot {operation} read-only shared memory {name}; open it with {module}.open({name})"
     ))
 }
 
 /// A stream whose frames are on a device, and a handle without one.
-pub(crate) fn needs_device(py: Python<'_>, operation: &str, name: &str) -> PyErr {
+pub(crate) fn needs_device(operation: &str, name: &str) -> PyErr {
     PyRuntimeError::new_err(format!(
         "cannot {operation} shared memory {} with this handle: its frames are on a CUDA device; open it \
          with gpu_device='cuda'",
-        quoted(py, name)
+        quoted(name)
     ))
 }
 
@@ -90,7 +117,7 @@ pub(crate) fn create(py: Python<'_>, error: CreateError) -> PyErr {
     match error {
         CreateError::Name(error) => PyValueError::new_err(error.to_string()),
         CreateError::Exists { name } => {
-            let (module, name) = (imported_as(py), quoted(py, &name));
+            let (module, name) = (imported_as(py), quoted(&name));
             PyFileExistsError::new_err(format!(
                 "shared memory {name} already exists; use {module}.open({name}), unlink it, or pass \
                  replace_existing=True"
@@ -118,7 +145,7 @@ pub(crate) fn open(py: Python<'_>, error: OpenError) -> PyErr {
 }
 
 fn not_found(py: Python<'_>, name: &str) -> PyErr {
-    let (module, name) = (imported_as(py), quoted(py, name));
+    let (module, name) = (imported_as(py), quoted(name));
     PyFileNotFoundError::new_err(format!(
         "shared memory {name} does not exist; create it with {module}.create({name}, ...)"
     ))
@@ -130,7 +157,7 @@ pub(crate) fn unlink(py: Python<'_>, error: UnlinkError) -> PyErr {
         UnlinkError::Stale { name } => StaleStreamError::new_err(format!(
             "shared memory {} belongs to a newer generation of the stream by now, or to none; \
              nothing was removed, open the name again",
-            quoted(py, &name)
+            quoted(&name)
         )),
         UnlinkError::Busy { .. } => PyOSError::new_err(error.to_string()),
         other => from_io_or(&other, io_source(&other)),
@@ -144,7 +171,7 @@ pub(crate) fn lock(py: Python<'_>, error: LockError) -> PyErr {
                 holder.map_or_else(|| "another process".to_owned(), |found| found.to_string());
             PyTimeoutError::new_err(format!(
                 "timed out waiting for the lock of shared memory {} after {:.3} s: held by {holder}",
-                quoted(py, &name),
+                quoted(&name),
                 waited.as_secs_f64()
             ))
         }
@@ -157,7 +184,7 @@ pub(crate) fn lock(py: Python<'_>, error: LockError) -> PyErr {
 pub(crate) fn publish(py: Python<'_>, error: PublishError) -> PyErr {
     match error {
         PublishError::Stale { name } => stale(py, &name),
-        PublishError::External { name } => needs_device(py, "write to", &name),
+        PublishError::External { name } => needs_device("write to", &name),
         other => PyRuntimeError::new_err(other.to_string()),
     }
 }
@@ -166,31 +193,31 @@ pub(crate) fn read(py: Python<'_>, error: ReadError) -> PyErr {
     match error {
         ReadError::Empty { name } => PyRuntimeError::new_err(format!(
             "shared memory {} has no frame yet; wait for one with read_after(0)",
-            quoted(py, &name)
+            quoted(&name)
         )),
         ReadError::Timeout { name, after, waited, .. } => PyTimeoutError::new_err(format!(
             "timed out waiting for a new write on shared memory {} after {:.3} s: its count is \
              still {after}",
-            quoted(py, &name),
+            quoted(&name),
             waited.as_secs_f64()
         )),
         ReadError::Stale { name } => stale(py, &name),
         ReadError::NoHostPayload { name } => PyRuntimeError::new_err(format!(
             "shared memory {} has its frames on a CUDA device only; open it with gpu_device='cuda', or \
              create it with cpu_mirror=True",
-            quoted(py, &name)
+            quoted(&name)
         )),
         ReadError::Overwritten { name, count } => FrameOverwrittenError::new_err(format!(
             "frame {count} of shared memory {} was overwritten while it was looked at; look again, read \
              a copy, or create the stream with more cells",
-            quoted(py, &name)
+            quoted(&name)
         )),
         other => InconsistentStreamError::new_err(other.to_string()),
     }
 }
 
 pub(crate) fn stale(py: Python<'_>, name: &str) -> PyErr {
-    let (module, name) = (imported_as(py), quoted(py, name));
+    let (module, name) = (imported_as(py), quoted(name));
     StaleStreamError::new_err(format!(
         "shared memory {name} was unlinked or replaced since this handle was opened; open the name \
          again with {module}.open({name})"

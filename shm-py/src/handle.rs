@@ -201,7 +201,7 @@ impl SharedMemory {
             if lock.is_held_by_other_thread() {
                 return Err(PyRuntimeError::new_err(format!(
                     "cannot close shared memory {} while another thread owns its lock",
-                    errors::quoted(py, &self.name)
+                    errors::quoted(&self.name)
                 )));
             }
             lock.release_orphaned(levels);
@@ -241,13 +241,8 @@ impl Attachment {
     }
 
     /// What the handle has on its device, or the error of a handle without one.
-    pub(crate) fn on_device(
-        &self,
-        py: Python<'_>,
-        operation: &str,
-        name: &str,
-    ) -> PyResult<&OnDevice> {
-        self.device.as_ref().ok_or_else(|| errors::needs_device(py, operation, name))
+    pub(crate) fn on_device(&self, operation: &str, name: &str) -> PyResult<&OnDevice> {
+        self.device.as_ref().ok_or_else(|| errors::needs_device(operation, name))
     }
 }
 
@@ -347,7 +342,7 @@ impl SharedMemory {
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         Ok(format!(
             "SharedMemory(name={}, shape={}, dtype='{}', gpu_device={})",
-            errors::quoted(py, &self.name),
+            errors::quoted(&self.name),
             self.shape.bind(py).repr()?,
             self.form.descr.bind(py),
             self.facts.device_name(py).map_or("None".to_owned(), |name| format!("'{name}'")),

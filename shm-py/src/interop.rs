@@ -85,7 +85,7 @@ impl SharedMemory {
         attachment.notifier.notify(py, after, event_loop, future)?;
         match attachment.is_closing() {
             // Closed in between: nobody else would say so.
-            true => Err(errors::closed_while_waiting(py, &self.name)),
+            true => Err(errors::closed_while_waiting(&self.name)),
             false => Ok(()),
         }
     }

@@ -44,6 +44,7 @@
 //! | hand over work that must not be lost | `Pool`, `Consumer`, `Ticket`, `Queue`            |
 //! | share arrays under keys              | `Store`                                           |
 //! | run models on an inference server    | `TritonClient`, `TritonSHMClient`                 |
+//! | look at all of it from a shell       | `shm`, `python -m shm_py`                         |
 //! | serve tensors and modules            | `share.SharedTensorProvider`, `share.SharedTensorClient` |
 //!
 //! # Platforms
@@ -52,6 +53,7 @@
 mod array;
 mod attributes;
 mod casting;
+mod command_line;
 mod creation;
 mod cuda;
 mod discovery;

@@ -173,15 +173,15 @@ impl StreamLock {
             if handed_over {
                 self.let_go();
             }
-            return outcome.and_then(|()| Err(self.held_by_thread(py, since)));
+            return outcome.and_then(|()| Err(self.held_by_thread(since)));
         }
     }
 
-    fn held_by_thread(&self, py: Python<'_>, since: Instant) -> PyErr {
+    fn held_by_thread(&self, since: Instant) -> PyErr {
         PyTimeoutError::new_err(format!(
             "timed out waiting for the lock of shared memory {} after {:.3} s: held by another thread \
              of process {}",
-            errors::quoted(py, self.stream.name()),
+            errors::quoted(self.stream.name()),
             since.elapsed().as_secs_f64(),
             std::process::id()
         ))
@@ -222,7 +222,7 @@ impl StreamLock {
     fn check_waiter(&self, py: Python<'_>, ended: &impl Fn() -> bool) -> PyResult<()> {
         py.check_signals()?;
         match ended() {
-            true => Err(errors::closed_while_waiting(py, self.stream.name())),
+            true => Err(errors::closed_while_waiting(self.stream.name())),
             false => Ok(()),
         }
     }
@@ -316,7 +316,7 @@ impl StreamLock {
         let mut held = self.take_writer(name)?;
         let outcome = match &mut held {
             Held::Host(writer) if self.stream.external().is_none() => use_it(writer),
-            _ => Err(Python::attach(|py| errors::needs_device(py, "write to", name))),
+            _ => Err(errors::needs_device("write to", name)),
         };
         self.state().writer = Some(held);
         outcome

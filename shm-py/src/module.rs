@@ -7,7 +7,7 @@ use crate::pool;
 use crate::publication::Publication;
 use crate::view::FrameView;
 use crate::write_view::WriteView;
-use crate::{creation, discovery, interpreter, share, triton};
+use crate::{command_line, creation, discovery, interpreter, share, triton};
 use pyo3::prelude::*;
 
 /// What Python imports as `shm_py._native`, and `shm_py` re-exports. A Rust program that embeds
@@ -15,6 +15,8 @@ use pyo3::prelude::*;
 #[pymodule(gil_used = false)]
 pub fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
+    // NumPy's functions are looked up once, by code in Python that Ctrl-C could end in the middle of any call.
+    let _ = numpy::dtype::<u8>(py);
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add("InconsistentStreamError", py.get_type::<InconsistentStreamError>())?;
     module.add("FrameOverwrittenError", py.get_type::<FrameOverwrittenError>())?;
@@ -32,6 +34,7 @@ pub fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(discovery::stat, module)?)?;
     module.add_function(wrap_pyfunction!(discovery::_purge, module)?)?;
     module.add_function(wrap_pyfunction!(discovery::gc, module)?)?;
+    module.add_function(wrap_pyfunction!(command_line::_shm, module)?)?;
     interpreter::register(module)?;
     cuda::register(module)?;
     pool::register(module)?;

@@ -106,7 +106,7 @@ impl Notifier {
         if waiting.is_empty() {
             return;
         }
-        let error = errors::closed_while_waiting(py, name);
+        let error = errors::closed_while_waiting(name);
         for wish in waiting {
             wish.settle(py, &Answer::Error(error.clone_ref(py)));
         }

@@ -157,11 +157,11 @@ impl SharedMemory {
             }
             py.check_signals()?;
             if attachment.is_closing() {
-                return Err(errors::closed_while_waiting(py, &self.name));
+                return Err(errors::closed_while_waiting(&self.name));
             }
             if attachment.device.is_some() && attachment.stream.creator_alive() == Some(false) {
                 // The next frame would have nowhere to be.
-                return Err(cuda::creator_gone(py, &self.name));
+                return Err(cuda::creator_gone(&self.name));
             }
             if deadline.has_passed() {
                 let (name, waited) = (self.name.clone(), begun.elapsed());

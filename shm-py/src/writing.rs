@@ -87,9 +87,10 @@ impl SharedMemory {
         let py = value.py();
         let found = array::as_array(value, None)?;
         let to = self.form.descr.bind(py);
-        let has_dtype = ["dtype", "__array__", "__array_interface__", "__dlpack__"]
-            .iter()
-            .any(|attribute| value.hasattr(*attribute).unwrap_or(false));
+        let mut has_dtype = false;
+        for attribute in ["dtype", "__array__", "__array_interface__", "__dlpack__"] {
+            has_dtype = has_dtype || value.hasattr(attribute)?;
+        }
         let integers = |kind: u8| matches!(kind, b'i' | b'u');
         use numpy::PyArrayDescrMethods;
         let by_value = !has_dtype

@@ -79,3 +79,35 @@ def test_an_exception_from_a_signal_handler_ends_a_wait(shm_name: str, start: St
         child.signal(signal.SIGUSR1)
         assert child.hear() == "ZeroDivisionError"
         child.finish()
+
+
+@pytest.mark.parametrize("kind", ["open", "read_after", "lend"])
+def test_ctrl_c_is_not_lost_with_the_message_of_a_wait_that_ends(shm_name: str, kind: str) -> None:
+    """A signal that comes while a wait ends by itself is heard, not swallowed with what the error says."""
+    rounds, pause = 20, 0.002
+    pool_name = f"{shm_name}-pool"
+    with shm_py.create(shm_name, shape=(1,), dtype="uint64"), shm_py.open(shm_name) as other:
+        with shm_py.Pool.create(pool_name, slot_size=64, slots=1) as pool, pool.lend():
+
+            def wait() -> None:
+                if kind == "open":
+                    shm_py.open(f"{shm_name}-absent", timeout=pause)
+                elif kind == "read_after":
+                    other.read_after(other.count, timeout=pause)
+                else:
+                    pool.lend(timeout=pause)
+
+            former = signal.signal(signal.SIGALRM, signal.default_int_handler)
+            try:
+                for round_ in range(rounds):
+                    with pytest.raises(KeyboardInterrupt):
+                        # In the middle of the wait, and around its end.
+                        signal.setitimer(signal.ITIMER_REAL, pause * (0.5 + round_ / rounds))
+                        for _ in range(50):
+                            try:
+                                wait()
+                            except (TimeoutError, FileNotFoundError):
+                                pass
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                signal.signal(signal.SIGALRM, former)

@@ -51,7 +51,7 @@ pub(crate) fn open(py: Python<'_>, error: DeviceOpenError) -> PyErr {
         DeviceOpenError::NotOnDevice { .. }
         | DeviceOpenError::Placement { .. }
         | DeviceOpenError::WrongDevice { .. } => PyValueError::new_err(chain(&error)),
-        DeviceOpenError::CreatorGone { name } => creator_gone(py, &name),
+        DeviceOpenError::CreatorGone { name } => creator_gone(&name),
         DeviceOpenError::Io { .. } => PyOSError::new_err(chain(&error)),
         other => PyRuntimeError::new_err(chain(&other)),
     }
@@ -61,7 +61,7 @@ pub(crate) fn read(py: Python<'_>, error: DeviceReadError) -> PyErr {
     match error {
         DeviceReadError::Read(error) => host::read(py, error),
         DeviceReadError::WrongDevice { .. } => PyValueError::new_err(chain(&error)),
-        DeviceReadError::CreatorGone { name } => creator_gone(py, &name),
+        DeviceReadError::CreatorGone { name } => creator_gone(&name),
         other => PyRuntimeError::new_err(chain(&other)),
     }
 }
@@ -70,17 +70,17 @@ pub(crate) fn publish(py: Python<'_>, error: DevicePublishError) -> PyErr {
     match error {
         DevicePublishError::Publish(error) => host::publish(py, error),
         DevicePublishError::WrongDevice { .. } => PyValueError::new_err(chain(&error)),
-        DevicePublishError::CreatorGone { name } => creator_gone(py, &name),
+        DevicePublishError::CreatorGone { name } => creator_gone(&name),
         other => PyRuntimeError::new_err(chain(&other)),
     }
 }
 
 /// Device memory dies with its process.
-pub(crate) fn creator_gone(py: Python<'_>, name: &str) -> PyErr {
+pub(crate) fn creator_gone(name: &str) -> PyErr {
     PyRuntimeError::new_err(format!(
         "the process that created shared memory {name} has ended or closed it, and its frames on the \
          device went with it; create it anew, or read its mirror, if it has one, with \
          open({name}, gpu_device=False)",
-        name = quoted(py, name)
+        name = quoted(name)
     ))
 }

@@ -46,7 +46,7 @@ impl DeviceLoan {
         lock: &StreamLock,
         given: Option<Queue>,
     ) -> PyResult<DeviceLoan> {
-        let device = attachment.on_device(py, "write to", &handle.name)?;
+        let device = attachment.on_device("write to", &handle.name)?;
         let held = lock.take_device_writer(&handle.name, &device.side)?;
         let queue = device.queue(given);
         match DeviceLoan::lend(py, held, device, &handle.form, (queue, given.is_none())) {

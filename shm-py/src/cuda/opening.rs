@@ -65,7 +65,7 @@ impl DeviceWish {
         Err(PyValueError::new_err(format!(
             "shared memory {} is on device {}, and gpu_device='{}' is {} here; open it with \
              gpu_device='cuda', or without a device",
-            quoted(py, stream.name()),
+            quoted(stream.name()),
             placement.device(),
             lane.name(),
             lane.device.uuid()
@@ -94,7 +94,7 @@ pub(crate) fn side_of(
     };
     match stream.creator_alive() {
         // Another handle may have it open from before.
-        Some(false) => Err(errors::creator_gone(py, stream.name())),
+        Some(false) => Err(errors::creator_gone(stream.name())),
         _ => Ok(side),
     }
 }

@@ -155,7 +155,7 @@ impl SharedMemory {
         payload: Payload<'_>,
         (tag, queue, until): (Tag, Queue, Until),
     ) -> PyResult<()> {
-        let device = attachment.on_device(py, "write to", &self.name)?;
+        let device = attachment.on_device("write to", &self.name)?;
         lock.with_device_writer(&self.name, &device.side, |held| {
             let id = tag.id_after(py, attachment, held.last_id())?;
             device.publish(py, held, &self.form, payload, (tag.with_id(id), id, queue, until))

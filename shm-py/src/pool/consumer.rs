@@ -174,8 +174,8 @@ impl Consumer {
         false
     }
 
-    fn __repr__(&self, py: Python<'_>) -> String {
+    fn __repr__(&self) -> String {
         let closed = if self.is_closed() { ", closed" } else { "" };
-        format!("Consumer(pool={}, seat={}{closed})", common::quoted(py, &self.name), self.seat)
+        format!("Consumer(pool={}, seat={}{closed})", common::quoted(&self.name), self.seat)
     }
 }

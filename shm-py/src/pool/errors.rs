@@ -112,7 +112,7 @@ impl Kind {
 
 /// The error of something that belongs to the parent of this process.
 pub(crate) fn forked(py: Python<'_>, what: &str, name: &str, instead: &str) -> PyErr {
-    let name = quoted(py, name);
+    let name = quoted(name);
     Kind::Pool.error(
         py,
         format!("{what} of pool {name} belongs to the parent of this process; {instead}"),
@@ -121,7 +121,7 @@ pub(crate) fn forked(py: Python<'_>, what: &str, name: &str, instead: &str) -> P
 
 /// The error of a handle that was closed.
 pub(crate) fn closed(py: Python<'_>, what: &str, name: &str, again: &str) -> PyErr {
-    let name = quoted(py, name);
+    let name = quoted(name);
     Kind::Pool.error(py, format!("{what} {name} is closed here; get it again with {again}({name})"))
 }
 
@@ -138,13 +138,13 @@ pub(crate) fn create(py: Python<'_>, error: CreateError) -> PyErr {
         CreateError::Orphaned { name, pid } => PyFileExistsError::new_err(format!(
             "pool {0} was left by its owner, process {pid}, and others are still attached; let them \
              end, or take the name away with shm_py.remove_pool({0})",
-            quoted(py, &name)
+            quoted(&name)
         )),
         CreateError::Segment(shm_core::CreateError::Exists { name }) => {
             PyFileExistsError::new_err(format!(
                 "the name {} is taken by shared memory that is no pool, or was being created at the \
                  same time; choose another name",
-                quoted(py, &name)
+                quoted(&name)
             ))
         }
         CreateError::Segment(error) => errors::create(py, error),
@@ -156,7 +156,7 @@ pub(crate) fn create(py: Python<'_>, error: CreateError) -> PyErr {
 pub(crate) fn open(py: Python<'_>, error: OpenError, what: &str) -> PyErr {
     match error {
         OpenError::Segment(shm_core::OpenError::NotFound { name }) => {
-            let name = quoted(py, &name);
+            let name = quoted(&name);
             PyFileNotFoundError::new_err(format!(
                 "{} {name} does not exist; create it with shm_py.{what}.create({name}, ...), or wait \
                  for it with timeout=",
@@ -221,7 +221,7 @@ pub(crate) fn remove(py: Python<'_>, error: RemoveError, what: &str) -> PyErr {
         RemoveError::Owned { .. } => PyPermissionError::new_err(error.to_string()),
         RemoveError::Open(error) => open(py, error, what),
         RemoveError::Unlink(shm_core::UnlinkError::Stale { name }) => {
-            let name = quoted(py, &name);
+            let name = quoted(&name);
             Kind::Pool.error(py, format!("the name {name} was taken away before; nothing was done"))
         }
         RemoveError::Unlink(error) => errors::unlink(py, error),

@@ -85,7 +85,7 @@ impl Pool {
             Err(found) => Err(PyTypeError::new_err(format!(
                 "which consumer? {} were made from this handle of pool {}; pass consumer=",
                 found.len(),
-                common::quoted(py, &self.name)
+                common::quoted(&self.name)
             ))),
         }
     }
@@ -126,12 +126,12 @@ impl Pool {
 
     /// Reads `nbytes=`.
     #[inline]
-    fn bytes(&self, py: Python<'_>, given: Option<Size>) -> PyResult<usize> {
+    fn bytes(&self, given: Option<Size>) -> PyResult<usize> {
         match given {
             Some(Size(bytes)) => Ok(bytes),
             None if self.chunks => Err(PyValueError::new_err(format!(
                 "nbytes is needed: pool {} lends chunks of any size",
-                common::quoted(py, &self.name)
+                common::quoted(&self.name)
             ))),
             None => Ok(self.slot_size),
         }
@@ -249,7 +249,7 @@ overdue_after=1.0, persistent=False, metadata=b'')")]
         policy: &str,
     ) -> PyResult<Bound<'py, Slot>> {
         let (policy, deadline) = (lending::policy(policy)?, wait::deadline(timeout)?);
-        self.lend_within(py, self.bytes(py, nbytes)?, policy, deadline)
+        self.lend_within(py, self.bytes(nbytes)?, policy, deadline)
     }
 
     /// As lend(), awaited. The place in line is kept until the slot is there, and given up when the
@@ -266,7 +266,7 @@ overdue_after=1.0, persistent=False, metadata=b'')")]
         let py = slf.py();
         lending::policy(policy)?;
         wait::deadline(timeout)?;
-        let nbytes = slf.get().bytes(py, nbytes)?;
+        let nbytes = slf.get().bytes(nbytes)?;
         py.import("shm_py._asyncio")?.getattr("lend")?.call1((slf, nbytes, timeout, policy))
     }
 
@@ -435,9 +435,9 @@ overdue_after=1.0, persistent=False, metadata=b'')")]
         (py.get_type::<Pool>().getattr("open")?, (&self.name,)).into_pyobject(py)
     }
 
-    fn __repr__(&self, py: Python<'_>) -> String {
+    fn __repr__(&self) -> String {
         let Pool { slots, slot_size, capacity, .. } = self;
-        let name = common::quoted(py, &self.name);
+        let name = common::quoted(&self.name);
         let closed = if self.is_closed() { ", closed" } else { "" };
         match self.chunks {
             true => format!("Pool(name={name}, capacity={capacity}{closed})"),

@@ -59,7 +59,7 @@ impl Pool {
     /// Raises OSError if the system refuses; NotImplementedError where it cannot be done; PoolError
     /// after close().
     fn recycler(&self, py: Python<'_>) -> PyResult<Recycler> {
-        recycler(py, &self.name, self.attached(py)?.recycler())
+        recycler(&self.name, self.attached(py)?.recycler())
     }
 
     /// Takes a publication out of circulation: nobody redeems it any more. Returns the seats that hold
@@ -142,15 +142,11 @@ pub(crate) fn reaped<'py>(py: Python<'py>, found: Reaped) -> PyResult<Bound<'py,
 }
 
 /// A recycler, or why there is none.
-pub(crate) fn recycler(
-    py: Python<'_>,
-    name: &str,
-    started: io::Result<shm_pool::Recycler>,
-) -> PyResult<Recycler> {
+pub(crate) fn recycler(name: &str, started: io::Result<shm_pool::Recycler>) -> PyResult<Recycler> {
     started.map(Recycler::new).map_err(|error| match error.kind() {
         io::ErrorKind::Unsupported => PyNotImplementedError::new_err(format!(
             "deaths cannot be watched for in {}; call reap()",
-            quoted(py, name)
+            quoted(name)
         )),
         _ => error.into(),
     })

@@ -1,6 +1,7 @@
 //! What a model takes and gives, as Python sees it, and as Python says it.
 
 use crate::array::{self, ArrayForm};
+use crate::errors;
 use crate::triton::dtypes;
 use numpy::PyArrayDescrMethods;
 use pyo3::exceptions::{PyTypeError, PyValueError};
@@ -32,14 +33,12 @@ pub(crate) fn from_python(what: &str, given: &Bound<'_, PyAny>) -> PyResult<Vec<
         .map(|tensor| {
             let tensor = tensor?;
             let parts: PyResult<(String, Vec<i64>, Bound<'_, PyAny>)> = tensor.extract();
-            let (name, dims, dtype) = parts.map_err(|_| {
-                PyTypeError::new_err(format!(
+            let Ok((name, dims, dtype)) = parts else {
+                return Err(PyTypeError::new_err(format!(
                     "{what} holds {}; expected (name, shape, dtype) with the shape of one sample",
-                    tensor
-                        .repr()
-                        .map_or_else(|_| "something else".to_owned(), |text| text.to_string())
-                ))
-            })?;
+                    errors::shown(&tensor)?
+                )));
+            };
             Ok(TensorSpec::new(name, dtypes::from_argument(&dtype)?, &dims))
         })
         .collect()

@@ -33,7 +33,7 @@ fn seat_of(consumer: &Bound<'_, DeviceConsumer>, pool: [u8; 16]) -> PyResult<usi
     if found.instance != pool {
         return Err(PyValueError::new_err(format!(
             "consumers holds a consumer of another pool, {}",
-            quoted(consumer.py(), &found.name)
+            quoted(&found.name)
         )));
     }
     Ok(found.seat)

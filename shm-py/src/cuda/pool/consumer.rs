@@ -217,11 +217,11 @@ impl DeviceConsumer {
         false
     }
 
-    fn __repr__(&self, py: Python<'_>) -> String {
+    fn __repr__(&self) -> String {
         let closed = if self.closed() { ", closed" } else { "" };
         format!(
             "DeviceConsumer(pool={}, seat={}, device='{}'{closed})",
-            common_errors::quoted(py, &self.name),
+            common_errors::quoted(&self.name),
             self.seat,
             self.device
         )

@@ -90,7 +90,7 @@ pub(crate) fn pool(py: Python<'_>, error: DevicePoolError) -> PyErr {
 fn open(py: Python<'_>, error: OpenError) -> PyErr {
     match error {
         OpenError::Segment(shm_core::OpenError::NotFound { name }) => {
-            let name = quoted(py, &name);
+            let name = quoted(&name);
             PyFileNotFoundError::new_err(format!(
                 "device pool {name} does not exist; create it with shm_py.DevicePool.create({name}, \
                  ...), or wait for it with timeout="

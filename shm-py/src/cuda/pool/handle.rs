@@ -428,9 +428,9 @@ overdue_after=1.0, metadata=b'', device='cuda:0', stream_ordered=True)")]
         (open, (&self.name, device)).into_pyobject(py)
     }
 
-    fn __repr__(&self, py: Python<'_>) -> String {
+    fn __repr__(&self) -> String {
         let DevicePool { slots, slot_size, capacity, device, .. } = self;
-        let name = quoted(py, &self.name);
+        let name = quoted(&self.name);
         let sim = if self.simulated { " (sim)" } else { "" };
         let closed = if self.is_closed() { ", closed" } else { "" };
         let size = match self.chunks {

@@ -412,8 +412,8 @@ impl Queue {
         (open, (&self.name, &self.through)).into_pyobject(py)
     }
 
-    fn __repr__(&self, py: Python<'_>) -> String {
-        let (name, mode) = (common::quoted(py, &self.name), mode_name(self.mode));
+    fn __repr__(&self) -> String {
+        let (name, mode) = (common::quoted(&self.name), mode_name(self.mode));
         let closed = if self.closed() { ", closed" } else { "" };
         format!("Queue(name={name}, maxsize={}, mode='{mode}'{closed})", self.maxsize)
     }

@@ -433,9 +433,9 @@ overdue_after=1.0, persistent=False, metadata=b'')")]
         (py.get_type::<Store>().getattr("open")?, (&self.name,)).into_pyobject(py)
     }
 
-    fn __repr__(&self, py: Python<'_>) -> String {
+    fn __repr__(&self) -> String {
         let closed = if self.is_closed() { ", closed" } else { "" };
-        let name = common::quoted(py, &self.name);
+        let name = common::quoted(&self.name);
         format!("Store(name={name}, capacity={}{closed})", self.capacity)
     }
 }

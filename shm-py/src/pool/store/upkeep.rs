@@ -98,7 +98,7 @@ impl Store {
     ///
     /// Raises as Pool.recycler() does.
     fn recycler(&self, py: Python<'_>) -> PyResult<Recycler> {
-        reports::recycler(py, &self.name, self.attached(py)?.recycler())
+        reports::recycler(&self.name, self.attached(py)?.recycler())
     }
 
     /// Takes the store's name away. Leases stay valid, nothing more is stored. remove_pool() does that

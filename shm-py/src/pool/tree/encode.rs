@@ -2,6 +2,7 @@
 
 use crate::array::{self, Bytes, Order};
 use crate::dtype;
+use crate::errors;
 use crate::pool::memory::{Form, Place};
 use crate::pool::slot::Slot;
 use crate::pool::tree::form::{self, ALIGNMENT, MAGIC, MAX_DEPTH, PREFIX, tag};
@@ -129,9 +130,12 @@ impl Trouble {
         Trouble::Refused { is_type: false, why, path: Vec::new() }
     }
 
-    fn inside(mut self, step: impl FnOnce() -> String) -> Trouble {
+    fn inside(mut self, step: impl FnOnce() -> PyResult<String>) -> Trouble {
         if let Trouble::Refused { path, .. } = &mut self {
-            path.push(step());
+            match step() {
+                Ok(step) => path.push(step),
+                Err(interrupt) => return Trouble::Python(interrupt),
+            }
         }
         self
     }
@@ -233,11 +237,8 @@ impl<'py> Encoder<'py> {
         for item in items.iter() {
             let (key, value) = item.extract::<(Bound<'py, PyAny>, Bound<'py, PyAny>)>()?;
             self.key(&key, depth + 1)?;
-            self.node(&value, depth + 1).map_err(|trouble| {
-                trouble.inside(|| {
-                    format!("[{}]", key.repr().map_or_else(|_| "?".into(), |repr| repr.to_string()))
-                })
-            })?;
+            self.node(&value, depth + 1)
+                .map_err(|trouble| trouble.inside(|| Ok(format!("[{}]", errors::shown(&key)?))))?;
         }
         Ok(())
     }
@@ -252,7 +253,7 @@ impl<'py> Encoder<'py> {
         let mut count = 0_u64;
         for part in parts {
             let node = self.node(&part, depth + 1);
-            node.map_err(|trouble| trouble.inside(|| format!("[{count}]")))?;
+            node.map_err(|trouble| trouble.inside(|| Ok(format!("[{count}]"))))?;
             count += 1;
         }
         // Known only now: the arrays' own code may change the list.
@@ -288,7 +289,8 @@ impl<'py> Encoder<'py> {
             )));
         }
         for (part, field) in parts.iter().zip(fields.iter()) {
-            self.node(part, depth + 1).map_err(|trouble| trouble.inside(|| format!(".{field}")))?;
+            self.node(part, depth + 1)
+                .map_err(|trouble| trouble.inside(|| Ok(format!(".{field}"))))?;
         }
         Ok(())
     }
