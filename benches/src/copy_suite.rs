@@ -167,6 +167,7 @@ fn rows(len: usize, direction: Direction, copies: usize, contenders: Vec<Contend
                 peer_name: None,
                 touched: true,
                 note,
+                ..Row::default()
             }
         })
         .collect()

@@ -14,12 +14,17 @@
 //!   benches/cuda ────► cuda ──► the driver's bare calls, and the device's own times
 //!   benches/share ───► share ─► a bare Unix socket between the same two processes
 //!   benches/triton ──► triton ──► servers, and other clients, as processes of their own
+//!
+//!   bin/report ──► stored ──► compare, draw, tables   what is made of the files that these write
 //! ```
 
 pub mod child;
+pub mod compare;
 pub mod copy_suite;
 pub mod cuda;
+pub mod draw;
 pub mod flags;
+pub mod headline;
 pub mod limits;
 pub mod measure;
 pub mod pool;
@@ -27,5 +32,7 @@ pub mod report;
 pub mod run;
 pub mod scratch;
 pub mod share;
+pub mod stored;
 pub mod suites;
+pub mod tables;
 pub mod triton;

@@ -11,6 +11,8 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::{Serialize, Serializer};
 
+use crate::measure::{Quantiles, Samples};
+
 /// One measured figure beside its limit and its peer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Row {
@@ -24,19 +26,30 @@ pub struct Row {
     pub p99: Option<f64>,
     /// The worst single operation.
     pub max: Option<f64>,
+    /// How single operations are distributed, in `unit`.
+    pub quantiles: Quantiles,
     /// The same work with nothing around it, or a budget that the row must keep.
     pub limit: Option<f64>,
     /// What the limit is.
     pub limit_name: Option<&'static str>,
+    /// How single operations of the limit are distributed, where they were timed one by one.
+    pub limit_quantiles: Quantiles,
     /// The same work done by the best other system.
     pub peer: Option<f64>,
     /// Which other system.
     pub peer_name: Option<&'static str>,
+    /// How single operations of the peer are distributed, where they were timed one by one.
+    pub peer_quantiles: Quantiles,
     /// Whether every byte of the payload was really written and read.
     pub touched: bool,
     /// The goal, the method and whatever else a reader must know to judge the figure.
     pub note: String,
 }
+
+/// How many nanoseconds a nanosecond has, for [`Row::with_samples`].
+pub const NS: f64 = 1.0;
+/// How many a microsecond has.
+pub const US: f64 = 1000.0;
 
 impl Row {
     /// A row with a figure and nothing to compare it with yet.
@@ -49,6 +62,34 @@ impl Row {
     pub fn with_tail(mut self, p99: f64, max: f64) -> Row {
         self.p99 = Some(p99);
         self.max = Some(max);
+        self
+    }
+
+    /// Adds tail and distribution of single operations, in a unit of so many nanoseconds.
+    #[must_use]
+    pub fn with_samples(self, samples: &Samples, nanoseconds: f64) -> Row {
+        self.with_tail(samples.p99() / nanoseconds, samples.max() / nanoseconds)
+            .with_quantiles(Quantiles::of(samples, nanoseconds))
+    }
+
+    /// Adds the distribution of single operations.
+    #[must_use]
+    pub fn with_quantiles(mut self, quantiles: Quantiles) -> Row {
+        self.quantiles = quantiles;
+        self
+    }
+
+    /// Adds that of the limit.
+    #[must_use]
+    pub fn with_limit_quantiles(mut self, quantiles: Quantiles) -> Row {
+        self.limit_quantiles = quantiles;
+        self
+    }
+
+    /// Adds that of the peer.
+    #[must_use]
+    pub fn with_peer_quantiles(mut self, quantiles: Quantiles) -> Row {
+        self.peer_quantiles = quantiles;
         self
     }
 
@@ -117,6 +158,12 @@ impl Serialize for Row {
             ratio_peer: Option<f64>,
             touched: bool,
             note: &'a str,
+            #[serde(skip_serializing_if = "Quantiles::is_empty")]
+            quantiles: Quantiles,
+            #[serde(skip_serializing_if = "Quantiles::is_empty")]
+            limit_quantiles: Quantiles,
+            #[serde(skip_serializing_if = "Quantiles::is_empty")]
+            peer_quantiles: Quantiles,
         }
         Written {
             name: &self.name,
@@ -132,6 +179,9 @@ impl Serialize for Row {
             ratio_peer: self.ratio_peer(),
             touched: self.touched,
             note: &self.note,
+            quantiles: self.quantiles,
+            limit_quantiles: self.limit_quantiles,
+            peer_quantiles: self.peer_quantiles,
         }
         .serialize(serializer)
     }
@@ -178,6 +228,10 @@ mod tests {
             .with_note("two processes")
     }
 
+    fn row_of_samples() -> Row {
+        Row::new("x", 2.0, "us").with_samples(&Samples::from_iter([500, 1000, 2000]), US)
+    }
+
     fn report() -> Report {
         Report { header: Header::here(true), rows: vec![row()] }
     }
@@ -215,6 +269,10 @@ mod tests {
         }
         assert_eq!(row.len(), names.len());
         assert_eq!(row["ratio_limit"], 1.1);
+        assert_eq!(
+            serde_json::to_value(row_of_samples()).unwrap()["quantiles"],
+            serde_json::json!([[0.5, 1.0], [1.0, 2.0]])
+        );
         assert_eq!(row["note"], "goal: 1.15; two processes");
         assert_eq!(value["header"]["quick"], true);
         for name in ["date", "machine", "command", "commit", "rustc"] {

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .quantiles import median, quantile
+from .quantiles import curve, median, quantile
 from .rows import Better, Reading, Row
 
 LIMIT = "limit"
@@ -63,6 +63,7 @@ class Figures:
             scaled(quantile(self.singles, 0.99)),
             scaled(max(self.singles)),
             tuple(scaled(ns) for ns in self.rounds),
+            tuple((share, scaled(ns)) for share, ns in curve(self.singles)),
         )
 
 

@@ -20,6 +20,8 @@ class Reading:
     p99: float | None = None
     max: float | None = None
     rounds: tuple[float, ...] = ()
+    quantiles: tuple[tuple[float, float], ...] = ()
+    """Shares of the single operations and the figures that they are not worse than."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,9 @@ class Row:
             "met": self.met,
             "touched": self.touched,
             "note": "; ".join(self.notes),
+            "quantiles": _points(self.ours),
+            "limit_quantiles": _points(limit),
+            "peer_quantiles": _points(peer),
         }
 
     def _other_as_json(self, other: Reading) -> dict[str, Any]:
@@ -164,3 +169,7 @@ class Row:
             return None
         choose = min if self.better == "lower" else max
         return choose(readings, key=lambda reading: reading.value)
+
+
+def _points(reading: Reading | None) -> list[list[float]]:
+    return [list(point) for point in reading.quantiles] if reading else []

@@ -6,7 +6,7 @@ use anyhow::Result;
 use shm_cuda::StreamRef;
 
 use super::bare::Bare;
-use crate::measure::{Plan, Samples, alternate, median};
+use crate::measure::{Plan, Quantiles, Samples, alternate, median};
 
 /// Calls between two waits: few enough that no queue is ever full.
 const BATCH: u32 = 32;
@@ -20,6 +20,8 @@ pub(super) struct Figures {
     pub(super) p50: f64,
     pub(super) p99: f64,
     pub(super) max: f64,
+    /// How single calls are distributed.
+    pub(super) quantiles: Quantiles,
     /// Calls of the driver in one operation, if the driver counts.
     pub(super) driver_calls: Option<f64>,
 }
@@ -143,7 +145,8 @@ pub(super) fn summary(rounds: &[Samples], driver_calls: Option<f64>) -> Result<F
     let mut all = Samples::default();
     rounds.iter().try_for_each(|round| all.add(round))?;
     let p50 = median(rounds.iter().map(Samples::p50));
-    Ok(Figures { p50, p99: all.p99(), max: all.max(), driver_calls })
+    let quantiles = Quantiles::of(&all, 1.0);
+    Ok(Figures { p50, p99: all.p99(), max: all.max(), quantiles, driver_calls })
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::figures::Figures;
+use crate::measure::Quantiles;
 
 /// A row. Figures are in `unit` unless they say otherwise.
 #[derive(Clone, Debug, Serialize)]
@@ -19,10 +20,16 @@ pub struct Row {
     pub p99: f64,
     /// The worst single operation.
     pub max: f64,
+    /// How single operations are distributed.
+    #[serde(skip_serializing_if = "Quantiles::is_empty")]
+    pub quantiles: Quantiles,
     /// The bare calls that do the same work.
     pub bare: Option<f64>,
     /// Which calls these are.
     pub bare_name: Option<&'static str>,
+    /// How single operations of these are distributed.
+    #[serde(skip_serializing_if = "Quantiles::is_empty")]
+    pub bare_quantiles: Quantiles,
     /// What ours takes longer.
     pub over_bare: Option<f64>,
     /// Our figure as a multiple of the bare one.
@@ -73,8 +80,10 @@ impl Row {
             value: ours.p50 / unit.nanoseconds,
             p99: ours.p99 / unit.nanoseconds,
             max: ours.max / unit.nanoseconds,
+            quantiles: ours.quantiles.per(unit.nanoseconds),
             bare: None,
             bare_name: None,
+            bare_quantiles: Quantiles::default(),
             over_bare: None,
             ratio_bare: None,
             needed: None,
@@ -98,6 +107,7 @@ impl Row {
         let figure = bare.p50 / unit.nanoseconds;
         self.bare = Some(figure);
         self.bare_name = Some(name);
+        self.bare_quantiles = bare.quantiles.per(unit.nanoseconds);
         self.over_bare = Some(self.value - figure);
         self.ratio_bare = (figure != 0.0).then(|| self.value / figure);
         self.bare_driver_calls = bare.driver_calls;

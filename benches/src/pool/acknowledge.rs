@@ -8,8 +8,8 @@ use shm_pool::{Audience, Consumer, Lease, Policy, Pool, PoolConfig, Wait};
 
 use super::modelled::{Flag, FlagLock, acknowledge};
 use crate::limits::PendingBits;
-use crate::measure::{Plan, Samples, alternate, median, pin, repeat};
-use crate::report::Row;
+use crate::measure::{Plan, Quantiles, Samples, alternate, median, pin, repeat};
+use crate::report::{NS, Row};
 use crate::scratch;
 use crate::suites::Setting;
 
@@ -40,9 +40,10 @@ pub(super) fn run(setting: &Setting<'_>) -> Result<Vec<Row>> {
     let theirs = single_flags(plan, &flags, lock.path())?;
     let row = |name: &str, of: fn(&Releases) -> &Samples| {
         Row::new(name, middle(0, of), "ns")
-            .with_tail(of(&single).p99(), of(&single).max())
+            .with_samples(of(&single), NS)
             .with_limit("one atomic bit clear", middle(1, of))
             .with_peer("pymllm's acknowledgement, modelled", middle(2, of))
+            .with_peer_quantiles(Quantiles::of(&theirs, NS))
             .with_note(format!(
                 "the model's p99 is {:.0} ns, its max {:.0} ns",
                 theirs.p99(),

@@ -11,7 +11,7 @@ use shm_pool::{LendError, Policy, Pool, PoolConfig, Slot, Wait};
 use super::one_by_one;
 use crate::limits::FreeList;
 use crate::measure::{Plan, alternate, median, pin, repeat};
-use crate::report::Row;
+use crate::report::{NS, Row};
 use crate::scratch;
 use crate::suites::Setting;
 
@@ -80,7 +80,7 @@ fn measure(
     for (index, (_, size)) in SIZES.into_iter().enumerate() {
         let single = one_by_one(plan, || pools[index].once(fill))?;
         let mut row = Row::new(format!("allocation/{size}{suffix}"), middle(2 * index), "ns")
-            .with_tail(single.p99(), single.max())
+            .with_samples(&single, NS)
             .with_limit("bare tagged free list of as many", middle(2 * index + 1))
             .with_note("goal: the same whatever the number of slots");
         if index > 0 {

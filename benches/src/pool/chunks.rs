@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use shm_pool::{Audience, Consumer, Lease, LendError, Policy, Pool, PoolConfig, Wait};
 
 use crate::measure::{Samples, pin};
-use crate::report::Row;
+use crate::report::{NS, Row};
 use crate::scratch;
 use crate::suites::Setting;
 use trace::{Arena, Outcome, Shape, drive, trace};
@@ -69,7 +69,7 @@ pub(super) fn run(setting: &Setting<'_>) -> Result<Vec<Row>> {
             .with_peer(PEER, peer.fill_percent())
             .with_note("of the arena in use after a request, by bytes asked for: more is better"),
         Row::new("chunks-90/lend", ours.took.p50(), "ns")
-            .with_tail(ours.took.p99(), ours.took.max())
+            .with_samples(&ours.took, NS)
             .with_note("one lend out of the nearly full arena, refusals included"),
     ])
 }

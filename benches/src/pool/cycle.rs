@@ -6,7 +6,7 @@ use shm_pool::{Audience, Consumer, Policy, Pool, PoolConfig, Wait};
 use super::one_by_one;
 use crate::limits::{FreeList, Locked};
 use crate::measure::{alternate, median, pin, repeat};
-use crate::report::Row;
+use crate::report::{NS, Row};
 use crate::scratch;
 use crate::suites::Setting;
 
@@ -42,7 +42,7 @@ pub(super) fn run(setting: &Setting<'_>) -> Result<Vec<Row>> {
     let single = one_by_one(plan, || cycle(&pool, &consumer))?;
     Ok(vec![
         Row::new("cycle", middle(0), "ns")
-            .with_tail(single.p99(), single.max())
+            .with_samples(&single, NS)
             .with_limit("nine uncontended locked exchanges, as many as a cycle needs", middle(1))
             .with_peer("bare tagged free list, pop + push", middle(2))
             .with_note("goal: at most 120 ns")

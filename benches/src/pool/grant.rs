@@ -14,8 +14,8 @@ use super::PATIENCE;
 use super::carrier::{Address, Carrier, Kind};
 use crate::child::{self, Child, Role};
 use crate::limits::{FutexHop, Mapping};
-use crate::measure::{Samples, alternate, median, pin};
-use crate::report::Row;
+use crate::measure::{Quantiles, Samples, alternate, median, pin};
+use crate::report::{Row, US};
 use crate::scratch;
 use crate::suites::Setting;
 
@@ -52,8 +52,9 @@ pub(super) fn run(setting: &Setting<'_>) -> Result<Vec<Row>> {
     let (bare, ours) = (all(0)?, all(1)?);
     Ok(vec![
         Row::new("release-to-grant", middle(1), "us")
-            .with_tail(ours.p99() / 1000.0, ours.max() / 1000.0)
+            .with_samples(&ours, US)
             .with_limit("bare futex hop, p50", middle(0))
+            .with_limit_quantiles(Quantiles::of(&bare, US))
             .with_note("no goal but to be near the limit")
             .with_note(format!("the limit's p99 is {:.1} us", bare.p99() / 1000.0))
             .with_note(

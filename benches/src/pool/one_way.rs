@@ -9,8 +9,8 @@ use shm_pool::{Audience, Consumer, Lease, Policy, Pool, PoolConfig, Wait};
 use super::carrier::{Address, Carrier, Kind};
 use crate::child::{self, Child, Role};
 use crate::limits::{Hop, Shape};
-use crate::measure::{self, Echo, LAST, Latency, PingPong, alternate, pin, ping_pong};
-use crate::report::Row;
+use crate::measure::{self, Echo, LAST, Latency, PingPong, Quantiles, alternate, pin, ping_pong};
+use crate::report::{NS, Row};
 use crate::scratch;
 use crate::suites::Setting;
 
@@ -58,13 +58,16 @@ pub(super) fn run(setting: &Setting<'_>) -> Result<Vec<Row>> {
             Some(case) => ours(far, CASES[case].1, slice),
         })?;
     let of = |which: usize| Latency::of_rounds(&results[which]);
-    let (hot, pausing) = (of(0)?.one_way, of(1)?.one_way);
+    let (hop, pausing_hop) = (of(0)?, of(1)?);
+    let (hot, pausing) = (hop.one_way, pausing_hop.one_way);
+    let faster = if hot <= pausing { &hop } else { &pausing_hop };
     let mut rows = Vec::new();
     for (which, (name, case, note)) in CASES.into_iter().enumerate() {
         let latency = of(which + 2)?;
         let row = Row::new(name, latency.one_way, "ns")
-            .with_tail(latency.single.p99(), latency.single.max())
-            .with_limit("bare cache-line hop", hot.min(pausing))
+            .with_samples(&latency.single, NS)
+            .with_limit("bare cache-line hop", faster.one_way)
+            .with_limit_quantiles(Quantiles::of(&faster.single, NS))
             .with_note(note)
             .with_note(format!(
                 "a bare hop takes {hot:.0} ns, {pausing:.0} ns with the pause instruction"

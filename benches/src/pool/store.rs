@@ -7,8 +7,8 @@ use shm_core::{Dtype, TensorDesc};
 use shm_pool::{Audience, Consumer, Policy, Pool, PoolConfig, Store, StoreConfig, Wait};
 
 use crate::limits::{CopyKind, Mapping};
-use crate::measure::{Samples, alternate, median, pin};
-use crate::report::Row;
+use crate::measure::{Quantiles, Samples, alternate, median, pin};
+use crate::report::{NS, Row, US};
 use crate::scratch;
 use crate::suites::Setting;
 
@@ -55,11 +55,12 @@ pub(super) fn run(setting: &Setting<'_>) -> Result<Vec<Row>> {
             .collect();
         rows.push(
             Row::new(format!("store/{name}/2MiB"), ours / 1000.0, "us")
-                .with_tail(copied.p99() / 1000.0, copied.max() / 1000.0)
+                .with_samples(&copied, US)
                 .with_limit(
                     "the same copy, into a slot that is lent, out of one that is leased",
                     copy / 1000.0,
                 )
+                .with_limit_quantiles(Quantiles::of(&all(2, of)?, US))
                 .touching_payload()
                 .with_note(format!(
                     "{words} and the copy; goal: at most 1 us over the copy; it is {:.2} us",
@@ -69,7 +70,7 @@ pub(super) fn run(setting: &Setting<'_>) -> Result<Vec<Row>> {
         );
         rows.push(
             Row::new(format!("store/{name}/touch-free"), middle(1, of), "ns")
-                .with_tail(untouched.p99(), untouched.max())
+                .with_samples(&untouched, NS)
                 .with_limit("budget of 1 us", BUDGET_NS)
                 .with_note(format!("{words}, payload untouched; one reading of the clock in each")),
         );

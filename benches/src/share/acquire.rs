@@ -80,7 +80,8 @@ fn of_size(setting: &Setting<'_>, name: &str, len: usize) -> Result<[Row; 2]> {
 fn untouched_row(name: &str, ours: Figures, bare: Figures) -> Row {
     let row = ours
         .row(format!("acquire/{name}/untouched"))
-        .with_limit("bare descriptor, mmap, munmap, close, and another turn", bare.p50);
+        .with_limit("bare descriptor, mmap, munmap, close, and another turn", bare.p50)
+        .with_limit_quantiles(bare.quantiles);
     let row = if name == "1MiB" { row.with_note("goal: at most 100 us") } else { row };
     row.with_note("acquire + map + release, which is answered + unmap")
 }

@@ -64,10 +64,12 @@ pub(super) fn run(setting: &Setting<'_>) -> Result<Vec<Row>> {
                 "memfd, pages, bare memcpy, descriptor there, mapped, answer",
                 bare_copied.p50,
             )
+            .with_limit_quantiles(bare_copied.quantiles)
             .with_note(note),
         in_place
             .row("argument/1MiB/in place")
             .with_limit("bare descriptor there, mapped, answer", bare.p50)
+            .with_limit_quantiles(bare.quantiles)
             .with_note(note)
             .with_note("the tensor lies in shared memory already"),
     ])

@@ -54,6 +54,7 @@ fn between(setting: &Setting<'_>, cpu: usize, name: &str) -> Result<Vec<Row>> {
     let dropped = dropped
         .row(name)
         .with_limit("bare Unix socket, 24 bytes there and back", turn.p50)
+        .with_limit_quantiles(turn.quantiles)
         .with_note("goal: at most 40 us")
         .with_note("call + release by dropping the handle, which waits for nothing; a number");
     let released = released
@@ -63,6 +64,7 @@ fn between(setting: &Setting<'_>, cpu: usize, name: &str) -> Result<Vec<Row>> {
     let tensor = tensor
         .row(format!("{name}/tensor of 4 kB"))
         .with_limit("bare Unix socket with a descriptor, mmap, munmap, close", fetch.p50)
+        .with_limit_quantiles(fetch.quantiles)
         .with_note("the same as the first, with a descriptor that is mapped; payload untouched");
     Ok(vec![dropped, released, tensor])
 }

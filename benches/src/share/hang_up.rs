@@ -46,6 +46,7 @@ pub(super) fn run(setting: &Setting<'_>) -> Result<Vec<Row>> {
         Figures::of(&[releases])?
             .row("hang-up/100 leases released")
             .with_limit(limit, bare.p50)
+.with_limit_quantiles(bare.quantiles)
             .with_note(
                 "from before the kill of a client to the answer that shows no lease; another client \
                  asks for the server's info again and again",
@@ -53,6 +54,7 @@ pub(super) fn run(setting: &Setting<'_>) -> Result<Vec<Row>> {
         Figures::of(&[deaths])?
             .row("hang-up/server death seen")
             .with_limit(limit, bare.p50)
+.with_limit_quantiles(bare.quantiles)
             .with_note("from before the kill of the server to the call of on_gone"),
     ])
 }

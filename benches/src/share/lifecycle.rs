@@ -34,6 +34,7 @@ pub(super) fn run(setting: &Setting<'_>) -> Result<Vec<Row>> {
         Figures::of(&[starts])?
             .row("start")
             .with_limit("a bare listener and one thread, until somebody is answered", bare.p50)
+            .with_limit_quantiles(bare.quantiles)
             .with_note(format!(
                 "Server::start in this process + connect + ping; {} workers",
                 config.workers

@@ -54,6 +54,7 @@ fn of_case(setting: &Setting<'_>, name: &str, apart: bool) -> Result<[Row; 2]> {
                 "one bare message with as many descriptors, each mapped and unmapped",
                 bare.p50,
             )
+            .with_limit_quantiles(bare.quantiles)
             .with_note(format!(
                 "a cached result of {TENSORS} tensors in {LISTS} lists: call + map + release by \
                  dropping it; payload untouched"

@@ -31,6 +31,7 @@ fn between(setting: &Setting<'_>, cpu: usize, name: &str) -> Result<Row> {
     Ok(ours
         .row(name)
         .with_limit("bare Unix socket, 24 bytes there and back", bare.p50)
+        .with_limit_quantiles(bare.quantiles)
         .with_note("goal: at most 20 us")
         .with_note(format!("the limit's p99 is {:.1} us", bare.p99)))
 }

@@ -77,10 +77,12 @@ fn row(
     let row = figures[0]
         .row(name)
         .with_limit("bare Unix socket, 24 bytes there and back, without Python", figures[1].p50)
+        .with_limit_quantiles(figures[1].quantiles)
         .with_note("an interpreter as client and one as server, pinned; payload untouched");
     Ok(match figures.get(2) {
         Some(peer) => row
             .with_peer(PEER_NAME, peer.p50)
+            .with_peer_quantiles(peer.quantiles)
             .with_note(format!("the peer's p99 is {:.1} us", peer.p99)),
         None => row,
     })

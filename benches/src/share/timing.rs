@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use crate::measure::{Plan, Samples, alternate, median};
-use crate::report::Row;
+use crate::measure::{Plan, Quantiles, Samples, alternate, median};
+use crate::report::{Row, US};
 
 /// Something that is measured.
 pub(super) type Contender<'a> = &'a mut dyn FnMut() -> Result<()>;
@@ -18,6 +18,8 @@ pub(super) struct Figures {
     /// Of all operations.
     pub(super) p99: f64,
     pub(super) max: f64,
+    /// Of all operations.
+    pub(super) quantiles: Quantiles,
 }
 
 /// Lets the contenders take turns, each for a slice of a round. The first round warms up.
@@ -48,12 +50,17 @@ impl Figures {
         let mut all = Samples::default();
         rounds.iter().try_for_each(|round| all.add(round))?;
         let p50 = median(rounds.iter().map(Samples::p50));
-        Ok(Figures { p50: p50 / 1e3, p99: all.p99() / 1e3, max: all.max() / 1e3 })
+        Ok(Figures {
+            p50: p50 / US,
+            p99: all.p99() / US,
+            max: all.max() / US,
+            quantiles: Quantiles::of(&all, US),
+        })
     }
 
     /// A row of times.
     pub(super) fn row(self, name: impl Into<String>) -> Row {
-        Row::new(name, self.p50, "us").with_tail(self.p99, self.max)
+        Row::new(name, self.p50, "us").with_tail(self.p99, self.max).with_quantiles(self.quantiles)
     }
 
     /// A row of rates: so many bytes in each operation. The slowest operation is the worst rate.
@@ -92,7 +99,7 @@ mod tests {
 
     #[test]
     fn rates_fall_as_times_grow() {
-        let figures = Figures { p50: 10.0, p99: 20.0, max: 40.0 };
+        let figures = Figures { p50: 10.0, p99: 20.0, max: 40.0, ..Figures::default() };
         let row = figures.rate_row("x", 1000);
         assert_eq!((row.value, row.p99, row.max), (100.0, Some(50.0), Some(25.0)));
     }

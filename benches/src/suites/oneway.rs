@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Error, Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use shm_core::copy::CopyPath;
 use shm_core::{Deadline, FrameInfo, Reader, Stream, StreamConfig, Writer};
@@ -10,8 +10,10 @@ use shm_core::{Deadline, FrameInfo, Reader, Stream, StreamConfig, Writer};
 use super::Setting;
 use crate::child::{self, Child, Role};
 use crate::limits::{CopyKind, Hop, Mapping, Shape};
-use crate::measure::{self, Echo, Latency, PingPong, Plan, alternate, pin, ping_pong, repeat};
-use crate::report::Row;
+use crate::measure::{
+    self, Echo, Latency, PingPong, Plan, Quantiles, alternate, pin, ping_pong, repeat,
+};
+use crate::report::{NS, Row};
 use crate::scratch::ScratchStream;
 
 /// Longer than any answer takes.
@@ -104,17 +106,19 @@ fn row(setting: &Setting<'_>, case: &Case) -> Result<Row> {
     let mut row = Row::new(case.name, 0.0, "ns").with_note(case.goal);
     if let Some(ours) = of(Contender::Ours)? {
         row.value = ours.one_way;
-        row = row.with_tail(ours.single.p99(), ours.single.max());
+        row = row.with_samples(&ours.single, NS);
     }
-    let bare_of =
-        |contender| Ok::<_, Error>(of(contender)?.map_or(f64::INFINITY, |hop| hop.one_way));
+    let bare_of = |contender| of(contender)?.context("a bare hop was not measured");
     let (hot, pausing) = (bare_of(Contender::Hop)?, bare_of(Contender::PausingHop)?);
-    let hop = hot.min(pausing);
+    let faster = if hot.one_way <= pausing.one_way { &hot } else { &pausing };
+    let (hop, hot, pausing) = (faster.one_way, hot.one_way, pausing.one_way);
     row = row.with_note(format!(
         "a bare hop takes {hot:.0} ns, {pausing:.0} ns with the pause instruction"
     ));
     row = match of(Contender::Memcpy)? {
-        None => row.with_limit("bare cache-line hop", hop),
+        None => row
+            .with_limit("bare cache-line hop", hop)
+            .with_limit_quantiles(Quantiles::of(&faster.single, NS)),
         Some(memcpy) => row
             .with_limit("bare cache-line hop + one warm libc memcpy", hop + memcpy.one_way)
             .with_note(format!("one warm memcpy {:.0} ns", memcpy.one_way)),
@@ -131,6 +135,7 @@ fn row(setting: &Setting<'_>, case: &Case) -> Result<Row> {
     if let (Some(peer), Some(latency)) = (setting.peer, of(Contender::Peer)?) {
         row = row
             .with_peer(peer.name(), latency.one_way)
+            .with_peer_quantiles(Quantiles::of(&latency.single, NS))
             .with_note(format!("the peer's p99 is {:.0} ns", latency.single.p99()));
     }
     if payload.copied {

@@ -12,7 +12,7 @@ use super::Setting;
 use crate::child::{self, Child, Role};
 use crate::limits::{FutexHop, Mapping};
 use crate::measure::{Samples, alternate, median, pin};
-use crate::report::Row;
+use crate::report::{NS, Row};
 use crate::scratch::ScratchStream;
 
 /// The child's part.
@@ -53,7 +53,7 @@ fn payload(setting: &Setting<'_>, words: &str, len: usize) -> Result<Vec<Row>> {
         let mut all = Samples::default();
         results[which].iter().try_for_each(|round| all.add(round))?;
         let mut row = Row::new(format!("publish/{words}/readers={readers}"), middle(which), "ns")
-            .with_tail(all.p99(), all.max())
+            .with_samples(&all, NS)
             .touching_payload();
         if readers > 0 {
             row = row

@@ -8,7 +8,7 @@ use shm_core::{Reader, StreamConfig};
 
 use super::Setting;
 use crate::measure::{Samples, alternate, median, pin, repeat};
-use crate::report::Row;
+use crate::report::{NS, Row};
 use crate::scratch::ScratchStream;
 
 const SIZES: [(&str, usize); 3] = [("4kB", 4096), ("4MB", 4_000_000), ("64MB", 64_000_000)];
@@ -38,7 +38,7 @@ pub(super) fn run(setting: &Setting<'_>) -> Result<Vec<Row>> {
         let value = median(results[which].iter().skip(1).copied());
         rows.push(
             Row::new(format!("view/{words}"), value, "ns")
-                .with_tail(single.p99(), single.max())
+                .with_samples(&single, NS)
                 .with_limit("budget of 100 ns", BUDGET_NS)
                 .with_note("goal: under 100 ns, whatever the size")
                 .with_note(format!("{:.2} of the smallest size", value / smallest))

@@ -11,8 +11,8 @@ use shm_core::{Deadline, Reader, Stream, StreamConfig, Writer};
 use super::Setting;
 use crate::child::{self, Child, Role};
 use crate::limits::FutexHop;
-use crate::measure::{Samples, alternate, median, pin};
-use crate::report::Row;
+use crate::measure::{Quantiles, Samples, alternate, median, pin};
+use crate::report::{Row, US};
 use crate::scratch::ScratchStream;
 
 /// The child's part.
@@ -47,8 +47,9 @@ pub(super) fn run(setting: &Setting<'_>) -> Result<Vec<Row>> {
     let (bare, ours) = (all(0)?, all(1)?);
     Ok(vec![
         Row::new("wake/blocked", middle(1), "us")
-            .with_tail(ours.p99() / 1000.0, ours.max() / 1000.0)
+            .with_samples(&ours, US)
             .with_limit("bare futex hop, p50", middle(0))
+            .with_limit_quantiles(Quantiles::of(&bare, US))
             .touching_payload()
             .with_note("goal: at most 1.15 of the limit")
             .with_note(format!("the limit's p99 is {:.1} us", bare.p99() / 1000.0))

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 
-use crate::measure::{Samples, median};
+use crate::measure::{Quantiles, Samples, median};
 
 /// Calls of one round.
 #[derive(Clone, Debug)]
@@ -17,13 +17,15 @@ pub(super) struct Calls {
 }
 
 /// The rounds of one contender.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Summary {
     /// Nanoseconds: the median of the rounds' medians.
     pub p50: f64,
     /// Nanoseconds, of all calls.
     pub p99: f64,
     pub max: f64,
+    /// Of all calls.
+    pub quantiles: Quantiles,
     /// Calls per second: the median of the rounds.
     pub rate: f64,
 }
@@ -89,6 +91,7 @@ impl Summary {
             p50: median(rounds.iter().map(|round| round.took.p50())),
             p99: all.p99(),
             max: all.max(),
+            quantiles: Quantiles::of(&all, 1.0),
             rate: median(rounds.iter().map(rate)),
         }))
     }

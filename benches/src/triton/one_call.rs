@@ -235,8 +235,9 @@ mod tests {
 
     #[test]
     fn the_fastest_way_is_the_limit() {
-        let way =
-            |name: &str, p50| (name.to_owned(), Ok(Summary { p50, p99: p50, max: p50, rate: 1.0 }));
+        let way = |name: &str, p50| {
+            (name.to_owned(), Ok(Summary { p50, rate: 1.0, ..Summary::default() }))
+        };
         let [together, apart] = placements(WIRE_HTTP);
         let mut outcomes: Outcomes =
             [way(&together, 9.0), way(&apart, 7.0), way(WIRE_UNIX, 5.0)].into();

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::calls::Summary;
 use super::model::Model;
 use super::path::Path;
+use crate::measure::Quantiles;
 
 /// Summaries by the name of the path or of the limit, or why there is none.
 pub(super) type Outcomes = BTreeMap<String, Result<Summary, String>>;
@@ -32,6 +33,15 @@ pub struct Row {
     pub p99_us: Option<f64>,
     /// The same, the worst.
     pub max_us: Option<f64>,
+    /// How the times of calls are distributed, in microseconds.
+    #[serde(skip_serializing_if = "Quantiles::is_empty")]
+    pub quantiles: Quantiles,
+    /// The same of the limit, where it is one thing that was timed.
+    #[serde(skip_serializing_if = "Quantiles::is_empty")]
+    pub limit_quantiles: Quantiles,
+    /// The same of the Python client.
+    #[serde(skip_serializing_if = "Quantiles::is_empty")]
+    pub peer_quantiles: Quantiles,
     /// Calls per second.
     pub calls_per_second: Option<f64>,
     /// 1e6 bytes of input per median time of a call, with one in flight.
@@ -112,6 +122,12 @@ pub(super) fn row(
         p50_us: own.map(|own| own.p50 / 1000.0),
         p99_us: own.map(|own| own.p99 / 1000.0),
         max_us: own.map(|own| own.max / 1000.0),
+        quantiles: quantiles(own),
+        limit_quantiles: quantiles(match parts {
+            [one] => found(one),
+            _ => None,
+        }),
+        peer_quantiles: quantiles(path.peer.and_then(found)),
         calls_per_second: own.map(|own| own.rate),
         // Bytes per nanosecond are thousands of 1e6 bytes per second.
         mb_per_second: one_at_a_time.map(|own| 1000.0 * model.input_bytes() as f64 / own.p50),
@@ -131,16 +147,29 @@ pub(super) fn row(
     }
 }
 
+fn quantiles(summary: Option<&Summary>) -> Quantiles {
+    summary.map(|summary| summary.quantiles.per(1000.0)).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::measure::Samples;
     use crate::triton::model::{MODELS, SMALLEST};
     use crate::triton::path::{
         COPIED_HTTP, IN_PLACE_HTTP, LOAD_HTTP, MEMORY_CLIENT, MEMORY_MODEL, POOL, WIRE_HTTP,
     };
 
     fn outcomes() -> Outcomes {
-        let each = |p50: f64| Ok(Summary { p50, p99: 2.0 * p50, max: 3.0 * p50, rate: 1e9 / p50 });
+        let each = |p50: f64| {
+            Ok(Summary {
+                p50,
+                p99: 2.0 * p50,
+                max: 3.0 * p50,
+                rate: 1e9 / p50,
+                quantiles: Quantiles::of(&Samples::from_iter([p50 as u64]), 1.0),
+            })
+        };
         [
             (IN_PLACE_HTTP.name, each(500_000.0)),
             (COPIED_HTTP.name, Err("no room".to_owned())),

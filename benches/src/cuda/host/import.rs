@@ -49,8 +49,13 @@ pub(super) fn run(place: &Place) -> Result<Vec<Row>> {
     };
     let child = Child::start(&IMPORTER, place.cores.near, &job)?;
     let [first, opened, cached]: [Told; 3] = child.report()?;
-    let figures =
-        |told: Told| Figures { p50: told.0, p99: told.1, max: told.2, driver_calls: told.3 };
+    let figures = |told: Told| Figures {
+        p50: told.0,
+        p99: told.1,
+        max: told.2,
+        driver_calls: told.3,
+        ..Figures::default()
+    };
     let opened = figures(opened);
     Ok(vec![
         Row::new("host/import/first", place.simulated, NS, figures(first))
