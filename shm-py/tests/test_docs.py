@@ -19,7 +19,8 @@ from children.serving import Server
 from conftest import segment_files
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+SITE = ROOT.parent / "docs"
+PAGES = [ROOT / "README.md", *sorted(SITE.rglob("*.md"))]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 STUB = ast.parse((ROOT / "python" / "shm_py" / "_native.pyi").read_text())
 #: What is not in the extension module.
@@ -59,7 +60,7 @@ def _blocks() -> Iterator[Any]:
         text = page.read_text()
         for found in re.finditer(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
             line = text.count("\n", 0, found.start(1)) + 1
-            yield pytest.param(found[1], id=f"{page.relative_to(ROOT)}:{line}")
+            yield pytest.param(found[1], id=f"{page.relative_to(ROOT.parent)}:{line}")
 
 
 def _runs(arguments: list[str], tmp_path: Path) -> None:
@@ -127,6 +128,8 @@ def test_examples_run(example: Path, tmp_path: Path, request: pytest.FixtureRequ
 
 def test_there_are_blocks_and_examples() -> None:
     assert len(list(_blocks())) >= 1, "README.md shows no Python"
+    for page in SITE.glob("from-*.md"):
+        assert "\n```python\n" in page.read_text(), f"{page.name} shows no program that runs"
     assert len(EXAMPLES) >= 1, "there are no examples"
 
 
