@@ -16,6 +16,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("shm-zoo", &["shm-core", "shm-triton"]),
     ("shm-tests", &["shm-core", "shm-pool", "shm-cuda", "shm-triton", "shm-zoo", "shm-cuda-sim"]),
     ("shm-benches", &["shm-core", "shm-pool", "shm-cuda", "shm-triton", "shm-zoo"]),
+    ("shm-examples", &["shm-core", "shm-pool", "shm-triton", "shm-zoo"]),
     ("xtask", &["shm-core", "shm-pool", "shm-cuda", "shm-triton"]),
 ];
 

@@ -1,9 +1,12 @@
-//! `cargo xtask bench <suite>`: the measurements of shm-benches, and those of the Python package.
+//! `cargo xtask bench`: the measurements of shm-benches and those of the Python package, one suite or
+//! all, and what is made of the files that they write.
 
+mod all;
 mod contenders;
+mod report;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
@@ -15,24 +18,42 @@ use crate::progress;
 use crate::python::{Python, peers};
 use crate::workspace::Workspace;
 
-/// Runs the suites one after the other: two at a time would measure each other.
+/// Runs one suite, or all, or has stored runs made into something.
 pub fn task(workspace: &Workspace, args: &BenchArgs) -> Result<ExitCode> {
-    for suite in suites(args.suite) {
-        let json = args.json.as_deref().map(|file| {
-            if args.suite == Suite::All { file_of_suite(file, suite) } else { file.to_path_buf() }
-        });
-        let mut command = command(workspace, suite, json.as_deref(), args.quick)?;
-        println!("$ {}", process::describe(&command));
-        // The suite talks to the person directly: it knows best how far it is.
-        let status = command.status().context("could not start the suite")?;
-        if !status.success() {
-            bail!("the suite `{suite}` ended with {status}");
+    if let Some(task) = &args.task {
+        return report::pass_on(workspace, task);
+    }
+    match (args.suite.context("no suite is named; `cargo xtask bench --help` lists them")?, args) {
+        (Suite::All, BenchArgs { json: Some(file), .. }) => bail!(
+            "`all` writes one file of all suites: say --out {} in place of --json",
+            file.display()
+        ),
+        (Suite::All, _) => all::run(workspace, args.out.as_deref(), args.quick),
+        (_, BenchArgs { out: Some(file), .. }) => {
+            bail!("one suite writes its report: say --json {} in place of --out", file.display())
         }
-        if let Some(file) = json {
-            println!("bench: {} rows of `{suite}` in {}", rows(&file)?, file.display());
+        (suite, _) => {
+            for suite in suites(suite) {
+                run(workspace, suite, args.json.as_deref(), args.quick)?;
+            }
+            Ok(ExitCode::SUCCESS)
         }
     }
-    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs one suite to its end.
+fn run(workspace: &Workspace, suite: &str, json: Option<&Path>, quick: bool) -> Result<()> {
+    let mut command = command(workspace, suite, json, quick)?;
+    println!("$ {}", process::describe(&command));
+    // The suite talks to the person directly: it knows best how far it is.
+    let status = command.status().context("could not start the suite")?;
+    if !status.success() {
+        bail!("the suite `{suite}` ended with {status}");
+    }
+    if let Some(file) = json {
+        println!("bench: {} rows of `{suite}` in {}", rows(file)?, file.display());
+    }
+    Ok(())
 }
 
 /// The suites that a word of the command line stands for.
@@ -152,14 +173,6 @@ fn count_rows(text: &str) -> Result<u64> {
     Ok(rows.len() as u64)
 }
 
-fn file_of_suite(file: &Path, suite: &str) -> PathBuf {
-    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
-    let extension = file
-        .extension()
-        .map_or_else(|| "json".to_owned(), |extension| extension.to_string_lossy().into_owned());
-    file.with_file_name(format!("{stem}-{suite}.{extension}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,13 +188,5 @@ mod tests {
         {
             assert!(count_rows(text).is_err(), "{text:?}");
         }
-    }
-
-    #[test]
-    fn all_suites_write_files_of_their_own() {
-        assert_eq!(
-            file_of_suite(Path::new("out/new.json"), "copy"),
-            Path::new("out/new-copy.json")
-        );
     }
 }

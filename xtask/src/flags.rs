@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -22,12 +23,16 @@ pub enum Task {
     Ci,
     /// The rules of this repository that no other tool knows
     Tidy,
+    /// Licences, sources and known vulnerabilities of every dependency
+    Deny,
     /// Build the Python wheel into target/wheels
     Wheel,
     /// Run the Python tests
     Py(PyArgs),
     /// Hold a binding against the package that it replaces: that one's tests, or what it documents
     Parity(ParityArgs),
+    /// Build the site of docs/, with the Python reference, into target/site
+    Docs,
     /// Run every loom model of shm-core and shm-pool
     Loom(LoomArgs),
     /// Kill processes at every fault point, again and again
@@ -42,6 +47,8 @@ pub enum Task {
     Serve(ServeArgs),
     /// Real pictures flow between real processes while one of them is killed
     Demo(DemoArgs),
+    /// The commands of the README, in a fresh clone with an empty cargo home and no caches
+    Fresh(FreshArgs),
 
     /// The demo itself, in release
     #[cfg(feature = "demo")]
@@ -97,15 +104,45 @@ pub struct CrashArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct BenchArgs {
+    #[command(subcommand)]
+    pub task: Option<ReportTask>,
     /// Which suite
-    pub suite: Suite,
-    /// Also write the rows to this file
+    #[arg(required = true)]
+    pub suite: Option<Suite>,
+    /// Also write the rows of this one suite to a file
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// With `all`: the file of the run; benches/results/run.json if not given, and of a quick run
+    /// target/bench-all/run.json
+    #[arg(long, value_name = "FILE", conflicts_with = "json")]
+    pub out: Option<PathBuf>,
     /// Few and short measurements: shows that the suite works, not how fast anything is
     #[arg(long)]
     pub quick: bool,
+}
+
+/// What is made of stored runs; `cargo xtask bench compare --help` and so on tell more.
+#[derive(Debug, Subcommand)]
+#[command(disable_help_subcommand = true)]
+pub enum ReportTask {
+    /// Hold two runs, or two reports of a suite, against each other
+    #[command(disable_help_flag = true)]
+    Compare(ReportArgs),
+    /// The tables of README.md and benches/RESULTS.md; `--write` writes them there
+    #[command(disable_help_flag = true)]
+    Tables(ReportArgs),
+    /// Draw a run as SVG files
+    #[command(disable_help_flag = true)]
+    Draw(ReportArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// Passed on to the program `report` of shm-benches
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
+    pub words: Vec<OsString>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -220,6 +257,19 @@ pub struct DemoArgs {
     /// Have a real Triton server run the model, in place of the embedded one
     #[arg(long)]
     pub triton: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct FreshArgs {
+    /// The folder to use, which must be empty; one in the temporary folder if not given
+    #[arg(long, value_name = "DIR")]
+    pub folder: Option<PathBuf>,
+    /// Only the commands that contain this, such as `demo`
+    #[arg(long, value_name = "WORD")]
+    pub only: Option<String>,
+    /// Leave the folder there
+    #[arg(long)]
+    pub keep: bool,
 }
 
 #[cfg(feature = "demo")]

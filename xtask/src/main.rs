@@ -3,11 +3,15 @@
 //! This file only dispatches; `flags` declares the command line and each task has its own module.
 
 mod bench;
+mod browser;
 mod crash;
 mod cuda;
 mod demo;
+mod deny;
+mod docs;
 mod elf;
 mod flags;
+mod fresh;
 mod gates;
 mod gpu_bundle;
 mod loom;
@@ -51,9 +55,11 @@ fn dispatch(task: Task) -> Result<ExitCode> {
             gates::task(&workspace)
         }
         Task::Tidy => tidy::task(&Workspace::discover()?),
+        Task::Deny => deny::task(&Workspace::discover()?),
         Task::Wheel => python::wheel::task(&Workspace::discover()?),
         Task::Py(args) => python::pytest::task(&Workspace::discover()?, &args),
         Task::Parity(args) => parity::task(&Workspace::discover()?, &args),
+        Task::Docs => docs::task(&Workspace::discover()?),
         Task::Loom(args) => loom::task(&Workspace::discover()?, &args),
         Task::Crash(args) => crash::task(&Workspace::discover()?, &args),
         Task::Bench(args) => bench::task(&Workspace::discover()?, &args),
@@ -61,6 +67,7 @@ fn dispatch(task: Task) -> Result<ExitCode> {
         Task::Triton(args) => triton::task(&Workspace::discover()?, &args),
         Task::Serve(args) => serve::task(&Workspace::discover()?, &args),
         Task::Demo(args) => demo::task(&Workspace::discover()?, &args),
+        Task::Fresh(args) => fresh::task(&Workspace::discover()?, &args),
         #[cfg(feature = "demo")]
         Task::DemoInner(args) => demo::live::task(&args),
         #[cfg(feature = "demo")]

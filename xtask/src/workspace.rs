@@ -71,7 +71,7 @@ impl Workspace {
     pub fn test_features(&self) -> String {
         let mut features = Vec::new();
         for package in self.packages() {
-            for feature in ["testing", "demo", "pool", "share"] {
+            for feature in ["testing", "demo", "pool", "share", "cli"] {
                 if package.features.contains_key(feature) {
                     features.push(format!("{}/{feature}", package.name));
                 }

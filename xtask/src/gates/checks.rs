@@ -5,10 +5,11 @@ use cargo_metadata::diagnostic::DiagnosticLevel;
 use cargo_metadata::{Artifact, Message};
 
 use super::gate::{Report, Verdict};
+use crate::deny::{self, Advisories};
 use crate::process::{self, Origin};
 use crate::progress::Progress;
 use crate::workspace::Workspace;
-use crate::{setup, tidy};
+use crate::{docs, setup, tidy};
 
 pub fn setup(workspace: &Workspace) -> Result<Report> {
     let report = setup::run(workspace)?;
@@ -63,6 +64,14 @@ pub fn features(workspace: &Workspace) -> Result<Report> {
     Ok(sum)
 }
 
+pub fn deny(workspace: &Workspace) -> Result<Report> {
+    let checked = deny::check(workspace)?;
+    if let Advisories::Unknown(why) = &checked.advisories {
+        println!("deny: known vulnerabilities were not looked for: {why}");
+    }
+    Ok(Report::check("cargo deny check licenses bans sources", checked.crates, "crates"))
+}
+
 pub fn rustdoc(workspace: &Workspace) -> Result<Report> {
     let mut command = workspace.cargo();
     command.args(["doc", "--workspace", "--no-deps"]);
@@ -72,6 +81,14 @@ pub fn rustdoc(workspace: &Workspace) -> Result<Report> {
     // Crates that others need are checked too, which is not the same as documented.
     built_targets(workspace, command, &[], "fix what rustdoc names above", |artifact| {
         artifact.filenames.iter().any(|file| file.file_name() == Some("index.html"))
+    })
+}
+
+pub fn docs(workspace: &Workspace) -> Result<Report> {
+    let ran = "cargo xtask docs";
+    Ok(match docs::build(workspace)? {
+        docs::Built::Site(site) => Report::check(ran, site.pages, "pages"),
+        docs::Built::Skipped(why) => Report::skipped(ran, why),
     })
 }
 

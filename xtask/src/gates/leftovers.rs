@@ -107,7 +107,7 @@ const OUR_PREFIX: &str = "shm.";
 /// Names that only tests, the demo and benches give to their streams, and those that clients of Triton
 /// give to their regions. Segments of other programs that run beside the suite have other names and
 /// are left alone.
-const OF_THE_SUITE: [&str; 12] = [
+const OF_THE_SUITE: [&str; 14] = [
     "test",
     "contract",
     "crash",
@@ -120,6 +120,8 @@ const OF_THE_SUITE: [&str; 12] = [
     "triton.",
     "cuda-test",
     "shares-",
+    "examples",
+    "shm-bench-",
 ];
 
 fn segments(folder: &Path) -> Result<BTreeSet<String>> {

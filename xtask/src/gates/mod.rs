@@ -1,6 +1,7 @@
 //! `cargo xtask test`: the test command. Every gate runs, prints what it ran and its count, and
 //! fails when it ran nothing.
 
+mod browser;
 mod checks;
 mod cuda;
 mod gate;
@@ -31,15 +32,18 @@ pub fn task(workspace: &Workspace) -> Result<ExitCode> {
     gates.run("clippy+", || checks::clippy(workspace, Some(&workspace.test_features())));
     gates.run("clippy alone", || checks::features(workspace));
     gates.run("tidy", || checks::tidy(workspace));
+    gates.run("deny", || checks::deny(workspace));
     gates.run("test", || tests::workspace(workspace));
     gates.run("cuda (sim)", || cuda::simulated(workspace));
     gates.run("cuda (driver)", || cuda::installed(workspace));
+    gates.run("browser", || browser::page(workspace));
     gates.run("python", || python::tests(workspace));
     gates.run("stubtest", || python::stubs(workspace));
     gates.run("mypy", || python::types(workspace));
     gates.run("parity", || python::parity(workspace));
     gates.run("wheel", || python::wheel(workspace));
     gates.run("rustdoc", || checks::rustdoc(workspace));
+    gates.run("docs", || checks::docs(workspace));
     gates.run("loom", || tests::loom(workspace, &loom));
     gates.run("crash", || tests::crash(workspace, &crash));
     gates.run("demo", || tests::demo(workspace));

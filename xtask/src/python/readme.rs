@@ -15,7 +15,7 @@ use crate::progress::Progress;
 use crate::workspace::Workspace;
 
 /// Longer than any example takes, and short enough to end one that hangs.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(180);
 
 /// Installs the wheel with what it depends on into a new environment and runs the first Python
 /// example of each README there. Returns how many ran; one that fails is an error.

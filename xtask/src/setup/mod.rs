@@ -9,7 +9,10 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, bail};
 use cargo_metadata::semver::Version;
 
+use crate::browser::{self, Browser};
 use crate::cuda::{self, Profile};
+use crate::deny;
+use crate::docs::{self, Tools};
 use crate::process;
 use crate::python::Python;
 use crate::python::venv::Change;
@@ -46,11 +49,24 @@ pub fn run(workspace: &Workspace) -> Result<SetupReport> {
     report.ok(&format!("test tools in .venv{}", unless_new(python.tools)));
     let wheel = python.wheel.path.file_name().unwrap_or_default().to_string_lossy();
     report.ok(&format!("{wheel} installed in .venv{}", unless_new(python.module)));
+    deny::tool(workspace)?;
+    report.ok("cargo-deny");
+    match docs::tools(workspace)? {
+        Tools::Ready(venv, change) => {
+            let folder = venv.folder().display();
+            report.ok(&format!("tools of the site in {folder}{}", unless_new(change)));
+        }
+        Tools::Skipped(why) => report.skip(why),
+    }
     match photos::ensure(workspace)? {
         Photos::Ready { folder, count } => {
             report.ok(&format!("{count} photographs in {}", folder.display()));
         }
         Photos::Skipped(why) => report.skip(format!("photographs for the demo: {why}")),
+    }
+    match browser::ensure()? {
+        Browser::Ready { path, version } => report.ok(&format!("{version} at {}", path.display())),
+        Browser::Skipped(why) => report.skip(format!("browser for the live page: {why}")),
     }
     for (what, ensure) in triton::PARTS {
         match ensure(workspace)? {

@@ -31,7 +31,8 @@ const LAYERS: [Layer; 5] = [
 ];
 
 /// Packages that stand above all libraries and on which no library may depend.
-const ABOVE: [&str; 5] = ["shm-tests", "shm-triton-backend", "shm-zoo", "shm-benches", "xtask"];
+const ABOVE: [&str; 6] =
+    ["shm-tests", "shm-triton-backend", "shm-zoo", "shm-benches", "shm-examples", "xtask"];
 
 struct Layer {
     package: &'static str,
