@@ -158,13 +158,14 @@ pub struct ViewArgs {
     /// Write the newest frame into this PNG file
     #[arg(long, value_name = "FILE", conflicts_with_all = ["http", "follow"])]
     pub png: Option<PathBuf>,
-    /// Serve a live page at this address of this machine, such as 127.0.0.1:8080; port 0 is any free one
+    /// Serve a live page at this address of this machine, such as 127.0.0.1:8080, to any of its users; port 0
+    /// is any free one
     #[arg(long, value_name = "ADDRESS", conflicts_with = "follow")]
     pub http: Option<SocketAddr>,
     /// Go on drawing in the terminal until ended
     #[arg(long)]
     pub follow: bool,
-    /// Values that become black and white; what the frame holds if not given (integers of 8 bits: 0,255)
+    /// Values that become black and white; what the frame holds if not given (uint8: 0,255; bool: 0,1)
     #[arg(long, value_name = "LOW,HIGH", value_parser = range, allow_hyphen_values = true)]
     pub range: Option<(f64, f64)>,
     /// Wait so long for a first frame

@@ -4,7 +4,7 @@
 //! of the family, in Rust or in Python, on the host or on a device.
 //!
 //! ```text
-//!                 attaches to nothing          attaches as a reader           changes something
+//!              attached for a look at most     attached as a reader           changes something
 //!               ┌──────────────────────┐   ┌───────────────────────────┐   ┌──────────────────────┐
 //!   segments ──▶│ ls   stat   top      │   │ watch   view   record     │   │ gc   replay          │
 //!   of a user   │ fsck                 │   │                           │   │ fsck --repair        │

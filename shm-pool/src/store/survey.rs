@@ -70,7 +70,7 @@ impl Ledger {
     }
 
     /// As `fsck`, with a look at the index and the headers.
-    pub(super) fn fsck_entries(&self) -> Fsck {
+    pub(crate) fn fsck_entries(&self) -> Fsck {
         let mut fsck = self.fsck();
         for slot in 0..self.layout.slots {
             let state = self.slot(slot).load();

@@ -149,21 +149,10 @@ fn open(name: &str) -> Result<Ledger, OpenError> {
 }
 
 fn look(ledger: &Ledger) -> Fsck {
-    let mut fsck = ledger.fsck();
-    if ledger.layout.entries {
-        let lost = (0..ledger.layout.slots).filter(|&slot| is_lost(ledger, slot));
-        let lost = lost.map(|slot| format!("entry {slot}: no cell of the index leads to it"));
-        fsck.problems.extend(lost);
+    match ledger.layout.entries {
+        true => ledger.fsck_entries(),
+        false => ledger.fsck(),
     }
-    fsck
-}
-
-/// An entry that is stored, and that nobody can find.
-fn is_lost(ledger: &Ledger, slot: usize) -> bool {
-    let state = ledger.slot(slot).load();
-    // Unless it was taken out between the looks.
-    let still = || ledger.slot(slot).load() == state;
-    state.is(SlotState::Stored) && !ledger.is_indexed(slot, state.generation()) && still()
 }
 
 fn notes(ledger: &Ledger) -> Vec<String> {
