@@ -1,6 +1,7 @@
 //! Progress of long work: a spinner for a person at a terminal, plain lines for everybody else.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -10,9 +11,18 @@ pub fn interactive() -> bool {
     std::io::stdout().is_terminal() && std::env::var_os("CI").is_none_or(|value| value.is_empty())
 }
 
+/// Where the lines of all work go instead of standard output.
+pub type Log = Box<dyn Write + Send>;
+
+/// From now on the lines of all work go into `log`; without one, to standard output. Returns where they
+/// went until now.
+pub fn write_to(log: Option<Log>) -> Option<Log> {
+    std::mem::replace(&mut *current_log(), log)
+}
+
 /// One piece of work in progress.
 pub struct Progress {
-    /// None where lines are printed as they come.
+    /// None where nobody watches.
     bar: Option<ProgressBar>,
 }
 
@@ -28,7 +38,7 @@ impl Progress {
 
     /// Begins work whose every line a person wants to read.
     pub fn lines(label: &str) -> Self {
-        println!("$ {label}");
+        print(&format!("$ {label}"));
         Self { bar: None }
     }
 
@@ -46,9 +56,10 @@ impl Progress {
     /// A line that the work printed. It is shown as the newest state on a terminal and passed
     /// on everywhere else.
     pub fn line(&self, line: &str) {
-        match &self.bar {
-            Some(bar) => bar.set_message(line.trim().to_owned()),
-            None => println!("{line}"),
+        let Some(bar) = &self.bar else { return print(line) };
+        bar.set_message(line.trim().to_owned());
+        if let Some(log) = current_log().as_mut() {
+            write_line(log, line);
         }
     }
 
@@ -65,7 +76,7 @@ impl Progress {
         match self.bar {
             Some(bar) => {
                 bar.finish_and_clear();
-                false
+                current_log().is_some()
             }
             None => true,
         }
@@ -73,7 +84,7 @@ impl Progress {
 
     fn begin(label: &str, bar: impl FnOnce() -> ProgressBar) -> Self {
         if !interactive() {
-            println!("$ {label}");
+            print(&format!("$ {label}"));
             return Self { bar: None };
         }
         let bar = bar();
@@ -81,6 +92,24 @@ impl Progress {
         bar.enable_steady_tick(Duration::from_millis(120));
         Self { bar: Some(bar) }
     }
+}
+
+static LOG: Mutex<Option<Log>> = Mutex::new(None);
+
+fn current_log() -> MutexGuard<'static, Option<Log>> {
+    LOG.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn print(line: &str) {
+    match current_log().as_mut() {
+        Some(log) => write_line(log, line),
+        None => println!("{line}"),
+    }
+}
+
+/// A disk that is full is no reason to end the work: whoever opened the log hears of it at its end.
+fn write_line(log: &mut Log, line: &str) {
+    let _ = writeln!(log, "{line}");
 }
 
 /// A command may be longer than a terminal is wide.

@@ -187,7 +187,7 @@ fn built_targets(
     let mut problems = 0;
     // What a person would type; the form of the messages is between cargo and this function.
     let ran = [&[process::describe(&command).as_str()], last_arguments].concat().join(" ");
-    command.args(["--message-format", "json-diagnostic-rendered-ansi"]).args(last_arguments);
+    command.args(["--message-format", "json"]).args(last_arguments);
     let progress = Progress::spinner(&ran);
     let finished = process::watch(&mut command, progress, |_, origin, line| {
         if origin == Origin::Stderr {

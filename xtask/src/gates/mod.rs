@@ -8,6 +8,7 @@ mod gate;
 mod leftovers;
 mod python;
 mod tests;
+mod transcript;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -18,6 +19,7 @@ use crate::flags::{CrashArgs, LoomArgs, Suite};
 use crate::workspace::Workspace;
 use gate::{Gate, Report, Verdict};
 use leftovers::Leftovers;
+use transcript::Transcript;
 
 /// Runs all gates in order. A failing gate does not stop the ones after it: one run shows
 /// everything that is wrong.
@@ -25,7 +27,7 @@ pub fn task(workspace: &Workspace) -> Result<ExitCode> {
     let leftovers = Leftovers::before()?;
     let crash = CrashArgs { rounds: 10 };
     let loom = LoomArgs { max_preemptions: 2 };
-    let mut gates = Gates::default();
+    let mut gates = Gates { workspace, done: Vec::new() };
     gates.run("setup", || checks::setup(workspace));
     gates.run("fmt", || checks::fmt(workspace));
     gates.run("clippy", || checks::clippy(workspace, None));
@@ -56,18 +58,31 @@ pub fn task(workspace: &Workspace) -> Result<ExitCode> {
     gates.summary()
 }
 
-#[derive(Default)]
-struct Gates {
+struct Gates<'a> {
+    workspace: &'a Workspace,
     done: Vec<Gate>,
 }
 
-impl Gates {
+impl Gates<'_> {
     fn run(&mut self, name: &str, work: impl FnOnce() -> Result<Report>) {
         println!("\n=== {name}");
         let begun = Instant::now();
-        let gate = Gate::judge(name, work());
+        let gate = Gate::judge(name, self.recorded(name, work));
         println!("=== {name}: {} in {}", gate.line(), seconds(begun.elapsed()));
         self.done.push(gate.taking(begun.elapsed()));
+    }
+
+    /// Keeps what the gate prints in a file and shows what says why it failed.
+    fn recorded(&self, name: &str, work: impl FnOnce() -> Result<Report>) -> Result<Report> {
+        let transcript = Transcript::begin(self.workspace, name)?;
+        let outcome = work();
+        let printed = transcript.end()?;
+        let green =
+            outcome.as_ref().is_ok_and(|report| !matches!(report.verdict, Verdict::Failed(_)));
+        if !green {
+            println!("{}", printed.failure());
+        }
+        outcome
     }
 
     fn summary(&self) -> Result<ExitCode> {
