@@ -92,7 +92,6 @@ fn main() -> Result<()> {
 
 /// Lends, fills, publishes and announces one batch; false if the program is to end.
 fn send(pool: &Pool, queue: &Queue, number: u64, ids: &[u32]) -> Result<bool> {
-    // The largest first: lent last, it might find all that is free cut in two by the small ones.
     let bytes = [WIDTH * size_of_val(ids), size_of_val(ids), 3 * size_of::<u64>()];
     while !STOP.load(Ordering::Relaxed) {
         // All three or none. Where there is no room, whoever came first gets it first.

@@ -72,6 +72,30 @@ impl Arena<'_> {
         best.map(|(_, start)| start)
     }
 
+    /// Whether there would be room for all of `needs`, one put after the other where [`Arena::find`]
+    /// puts it, if the runs of `held` were free too.
+    pub(crate) fn packs(
+        &self,
+        needs: &[usize],
+        held: impl Iterator<Item = Range<usize>>,
+        length: impl Fn(u64) -> usize,
+    ) -> bool {
+        let mut free: Vec<Range<usize>> = held.collect();
+        self.free_runs(length, |run| free.push(run));
+        free.sort_unstable_by_key(|run| run.start);
+        free.dedup_by(|next, run| {
+            let joined = next.start <= run.end;
+            if joined {
+                run.end = run.end.max(next.end);
+            }
+            joined
+        });
+        needs.iter().all(|need| {
+            let roomy = free.iter_mut().filter(|run| run.len() >= *need);
+            roomy.min_by_key(|run| run.len()).map(|run| run.start += need).is_some()
+        })
+    }
+
     /// The window of `need` granules that is nearest to being free.
     pub(crate) fn emptiest(&self, need: usize) -> Option<usize> {
         if need == 0 || need > self.granules.len() {

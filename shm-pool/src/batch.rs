@@ -19,6 +19,7 @@ use crate::storage::{Host, Storage};
 use crate::sync::Ordering;
 use crate::ticket::Ticket;
 use crate::word::SlotState;
+use core::cmp::Reverse;
 use shm_core::Deadline;
 use std::time::{Duration, Instant};
 
@@ -69,37 +70,64 @@ impl<S: Storage> Pool<S> {
             let most = self.capacity();
             return Err(LendError::TooLarge { name: self.name().to_owned(), most, found });
         }
-        match self.lend_all(bytes, policy) {
+        // The largest first: granted last, it might find all that is free cut up by the small ones.
+        let mut order: Vec<usize> = (0..bytes.len()).collect();
+        order.sort_by_key(|&part| Reverse(bytes[part]));
+        let sorted: Vec<usize> = order.iter().map(|&part| bytes[part]).collect();
+        let slots = match self.lend_all(&sorted, policy) {
             Err(LendError::Full { .. }) if policy != Policy::Fail && wait != Wait::Try => {
-                self.wait_for_all(bytes, wait.deadline(), policy)
+                self.wait_for_all(&sorted, wait.deadline(), policy)
             }
             outcome => outcome,
-        }
+        };
+        let mut placed: Vec<(usize, Slot<S>)> = order.into_iter().zip(slots?).collect();
+        placed.sort_unstable_by_key(|(part, _)| *part);
+        Ok(Batch { slots: placed.into_iter().map(|(_, slot)| slot).collect() })
     }
 
-    fn lend_all(&self, bytes: &[usize], policy: Policy) -> Result<Batch<S>, LendError> {
-        let slots: Result<Vec<Slot<S>>, LendError> =
-            bytes.iter().map(|&bytes| self.lend(bytes, Wait::Try, policy)).collect();
-        Ok(Batch { slots: slots? })
+    fn lend_all(&self, sorted: &[usize], policy: Policy) -> Result<Vec<Slot<S>>, LendError> {
+        let mut slots = Vec::with_capacity(sorted.len());
+        for &bytes in sorted {
+            let Some(slot) = self.try_lend(bytes, policy)? else {
+                drop(slots);
+                return self.lend_all_with_care(sorted)?.ok_or_else(|| self.full(bytes));
+            };
+            slots.push(slot);
+        }
+        Ok(slots)
+    }
+
+    /// A slot that comes at once may lie anywhere, and so be in the way of the next.
+    fn lend_all_with_care(&self, sorted: &[usize]) -> Result<Option<Vec<Slot<S>>>, LendError> {
+        let (needs, owner) = self.admit_all(sorted)?;
+        Ok(self.ledger().grant_all(&needs, owner).map(|granted| self.granted(granted, sorted)))
+    }
+
+    fn admit_all(&self, sorted: &[usize]) -> Result<(Vec<usize>, u16), LendError> {
+        let admitted: Result<Vec<(usize, u16)>, LendError> =
+            sorted.iter().map(|&bytes| self.admit(bytes)).collect();
+        let (needs, owners): (Vec<usize>, Vec<u16>) = admitted?.into_iter().unzip();
+        Ok((needs, owners[0]))
+    }
+
+    fn granted(&self, granted: Vec<Grant>, sorted: &[usize]) -> Vec<Slot<S>> {
+        let each = granted.into_iter().zip(sorted);
+        each.map(|(grant, bytes)| Slot::new(self.core(), grant, *bytes)).collect()
     }
 
     fn wait_for_all(
         &self,
-        bytes: &[usize],
+        sorted: &[usize],
         deadline: Deadline,
         policy: Policy,
-    ) -> Result<Batch<S>, LendError> {
-        let needs: Result<Vec<(usize, u16)>, LendError> =
-            bytes.iter().map(|&bytes| self.admit(bytes)).collect();
-        let (needs, owners): (Vec<usize>, Vec<u16>) = needs?.into_iter().unzip();
-        let mut line = InLine::new(self, needs, owners[0]);
+    ) -> Result<Vec<Slot<S>>, LendError> {
+        let (needs, owner) = self.admit_all(sorted)?;
+        let mut line = InLine::new(self, needs, owner);
         let begun = Instant::now();
         loop {
             let left = deadline.remaining().map_or(RECHECK, |left| left.min(RECHECK));
             if line.nap(left) {
-                let granted = core::mem::take(&mut line.held).into_iter().zip(bytes);
-                let slots = granted.map(|(grant, bytes)| Slot::new(self.core(), grant, *bytes));
-                return Ok(Batch { slots: slots.collect() });
+                return Ok(self.granted(core::mem::take(&mut line.held), sorted));
             }
             if self.is_retired() {
                 return Err(LendError::Retired { name: self.name().to_owned() });
@@ -108,7 +136,7 @@ impl<S: Storage> Pool<S> {
                 self.ledger().make_room(&line.waiting);
             }
             if deadline.has_passed() {
-                let missing = bytes[line.held.len().min(bytes.len() - 1)];
+                let missing = sorted[line.held.len().min(sorted.len() - 1)];
                 return Err(self.timed_out(missing, line.largest(), begun));
             }
         }
@@ -127,8 +155,7 @@ struct InLine<'a> {
 impl<'a> InLine<'a> {
     fn new<S: Storage>(pool: &'a Pool<S>, needs: Vec<usize>, owner: u16) -> InLine<'a> {
         let ledger = pool.ledger();
-        let largest = needs.iter().copied().max().unwrap_or(0);
-        InLine { ledger, waiting: ledger.wait_for(largest, owner), needs, held: Vec::new() }
+        InLine { ledger, waiting: ledger.wait_for(needs[0], owner), needs, held: Vec::new() }
     }
 
     fn nap(&mut self, longest: Duration) -> bool {
@@ -142,9 +169,7 @@ impl<'a> InLine<'a> {
 
 impl Drop for InLine<'_> {
     fn drop(&mut self) {
-        for grant in self.held.drain(..) {
-            self.ledger.give_back_unused(grant);
-        }
+        self.ledger.give_all_back(&mut self.held);
         self.ledger.stop_waiting(&mut self.waiting);
     }
 }

@@ -160,13 +160,15 @@ impl Ledger {
         thoroughly: bool,
     ) -> Option<Grant> {
         // Looking first spares a slot that there is no memory for.
-        let mut next = Some(self.find_run(need, &avoid)?);
+        let mut next = Some(self.find_run(need, &avoid, thoroughly)?);
         let grant = self.grab_slot(owner, thoroughly)?;
         let tag = tag(grant.slot, grant.generation);
         // Each turn that fails has met another process's claim, which has succeeded then or will
         // give way; so many in a row mean that the table is being scribbled over.
         for _ in 0..64 {
-            let Some(run) = next.take().or_else(|| self.find_run(need, &avoid)) else { break };
+            let Some(run) = next.take().or_else(|| self.find_run(need, &avoid, thoroughly)) else {
+                break;
+            };
             self.set_run(grant.slot, run.clone());
             // Before claiming: who is stopped in between must not make others try the same for ever.
             self.note_high_water(at::FRONTIER, run.end as u64);
@@ -186,8 +188,17 @@ impl Ledger {
     }
 
     /// A run of `need` granules that seems free: one that has just come free, else the one that fits
-    /// best, without a search where nothing came free since the frontier was there.
-    fn find_run(&self, need: usize, avoid: &Range<usize>) -> Option<Range<usize>> {
+    /// best, without a search where nothing came free since the frontier was there. Who looks
+    /// thoroughly gets the one that fits best.
+    fn find_run(
+        &self,
+        need: usize,
+        avoid: &Range<usize>,
+        thoroughly: bool,
+    ) -> Option<Range<usize>> {
+        if thoroughly {
+            return self.find_best_run(need, avoid);
+        }
         let arena = self.arena();
         let used = self.counter(at::IN_USE_BYTES) / self.layout.granule as u64;
         // While there is plenty, what is at hand; later, what fits.
@@ -203,7 +214,11 @@ impl Ledger {
         if holes < need as u64 && avoid.is_empty() && fresh.end <= self.layout.granules {
             return Some(fresh);
         }
-        let start = arena.find(need, avoid.clone(), |tag| self.length_of(tag))?;
+        self.find_best_run(need, avoid)
+    }
+
+    fn find_best_run(&self, need: usize, avoid: &Range<usize>) -> Option<Range<usize>> {
+        let start = self.arena().find(need, avoid.clone(), |tag| self.length_of(tag))?;
         Some(start..start + need)
     }
 
@@ -280,9 +295,56 @@ impl Ledger {
         self.nap_until(waiting, longest, &mut |avoid| self.grab(need, owner, avoid, true))
     }
 
-    /// As [`Ledger::nap`], for one grant per entry of `needs`. What is granted is kept in `held` from
-    /// one nap to the next, but only by the first of the line: of two who hold a part of what they
-    /// need, each could wait for the other. True if all are there.
+    /// One grant per entry of `needs` right now, or none: each is put where it fits best, which leaves
+    /// the others the most. The largest come first in `needs`.
+    pub(crate) fn grant_all(&self, needs: &[usize], owner: u16) -> Option<Vec<Grant>> {
+        if self.somebody_waits() {
+            return None;
+        }
+        let mut held = Vec::new();
+        if self.grab_missing(needs, owner, &(0..0), &mut held) {
+            return Some(held);
+        }
+        self.give_all_back(&mut held);
+        None
+    }
+
+    /// Grabs what is missing of `needs`. True if all are there then.
+    fn grab_missing(
+        &self,
+        needs: &[usize],
+        owner: u16,
+        avoid: &Range<usize>,
+        held: &mut Vec<Grant>,
+    ) -> bool {
+        while let Some(need) = needs.get(held.len()) {
+            let Some(grant) = self.grab(*need, owner, avoid.clone(), true) else { return false };
+            held.push(grant);
+        }
+        true
+    }
+
+    /// Whether what is `held` itself is in the way of what is missing: it was granted while others had
+    /// the memory around it, and lies in the middle of what has come free since.
+    fn is_in_its_own_way(&self, needs: &[usize], held: &[Grant]) -> bool {
+        let missing = needs[held.len()];
+        let runs = held.iter().map(|grant| {
+            let start = grant.run.0 as usize;
+            start..start + grant.run.1 as usize
+        });
+        let length = |tag| self.length_of(tag);
+        self.layout.kind == Kind::Chunks
+            && self.arena().find(missing, 0..0, length).is_none()
+            && self.arena().packs(needs, runs, length)
+    }
+
+    pub(crate) fn give_all_back(&self, held: &mut Vec<Grant>) {
+        held.drain(..).for_each(|grant| self.give_back_unused(grant));
+    }
+
+    /// As [`Ledger::nap`], for one grant per entry of `needs`, the largest first. What is granted is
+    /// kept in `held` from one nap to the next, but only by the first of the line: of two who hold a part
+    /// of what they need, each could wait for the other. True if all are there.
     pub(crate) fn nap_for_all(
         &self,
         waiting: &mut Waiting,
@@ -291,14 +353,16 @@ impl Ledger {
         longest: Duration,
     ) -> bool {
         if waiting.place.is_some_and(|place| !self.is_first_of_all(place)) {
-            held.drain(..).for_each(|grant| self.give_back_unused(grant));
+            self.give_all_back(held);
         }
         let owner = waiting.owner;
         let everything = self.nap_until(waiting, longest, &mut |avoid| {
-            while let Some(need) = needs.get(held.len()) {
-                held.push(self.grab(*need, owner, avoid.clone(), true)?);
+            let mut all = self.grab_missing(needs, owner, &avoid, held);
+            if !all && avoid.is_empty() && self.is_in_its_own_way(needs, held) {
+                self.give_all_back(held);
+                all = self.grab_missing(needs, owner, &avoid, held);
             }
-            Some(())
+            all.then_some(())
         });
         everything.is_some()
     }

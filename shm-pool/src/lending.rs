@@ -114,7 +114,7 @@ impl<S: Storage> Pool<S> {
             return Ok(Slot::new(self.core(), grant, bytes));
         }
         let deadline = match (policy, wait) {
-            (Policy::Fail, _) | (_, Wait::Try) => return Err(self.full(bytes, need)),
+            (Policy::Fail, _) | (_, Wait::Try) => return Err(self.full(bytes)),
             (_, Wait::Until(deadline)) => deadline,
         };
         let mut request = Request::new(self.core(), ledger.wait_for(need, owner), bytes);
@@ -136,8 +136,8 @@ impl<S: Storage> Pool<S> {
         }
     }
 
-    fn full(&self, bytes: usize, need: usize) -> LendError {
-        let free = self.note_refusal(need);
+    pub(crate) fn full(&self, bytes: usize) -> LendError {
+        let free = self.note_refusal(self.core().ledger.need_of(bytes));
         let holders = self.core().ledger.longest_held(LOOK_AT);
         LendError::Full { name: self.core().name(), bytes, free, holders }
     }

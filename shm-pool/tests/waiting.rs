@@ -297,6 +297,52 @@ fn a_batch_waits_with_nothing_in_hand() {
     assert_eq!(pool.stats().free, 3);
 }
 
+#[test]
+fn small_parts_are_not_in_the_way_of_the_large_one() {
+    let pool = chunks(14);
+    let (six, _between, seven) =
+        (lend(&pool, 6 * GRANULE), lend(&pool, GRANULE), lend(&pool, 7 * GRANULE));
+    drop((six, seven));
+    // Put where it fits best, the part of three would leave no room for the part of six.
+    let asked = [3 * GRANULE, 4 * GRANULE, 6 * GRANULE];
+    let mut batch = pool.lend_many(&asked, Wait::Try, Policy::Fail).unwrap();
+    let found: Vec<usize> = batch.slots().iter().map(|slot| slot.byte_len()).collect();
+    assert_eq!(found, asked, "the parts are in the order they were asked for");
+}
+
+#[test]
+fn a_part_that_was_at_hand_is_not_in_the_way_of_the_next() {
+    let pool = chunks(10);
+    // What came free a moment ago is lent at once, and lies in the middle of all that is free.
+    let all = [3, 4, 3].map(|granules| lend(&pool, granules * GRANULE));
+    drop(all);
+    let batch = pool.lend_many(&[4 * GRANULE; 2], Wait::Try, Policy::Fail);
+    assert!(batch.is_ok(), "{batch:?}");
+    assert_eq!(pool.stats().refused, 0);
+}
+
+#[test]
+fn a_batch_that_waits_is_not_in_its_own_way() {
+    let pool = chunks(10);
+    // What is free, four granules, lies in the middle.
+    let (before, middle, after) =
+        (lend(&pool, 3 * GRANULE), lend(&pool, 4 * GRANULE), lend(&pool, 3 * GRANULE));
+    assert!(before.offset() < middle.offset() && middle.offset() < after.offset());
+    drop(middle);
+    let wait = Wait::from(Duration::from_secs(20));
+    thread::scope(|scope| {
+        let batch = scope.spawn(|| pool.lend_many(&[4 * GRANULE; 2], wait, Policy::Block).is_ok());
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while pool.stats().in_use() < 3 {
+            assert!(Instant::now() < deadline, "the first part was never granted");
+            thread::yield_now();
+        }
+        // One part is held now, and what comes free lies on both sides of it.
+        drop((before, after));
+        assert!(batch.join().unwrap(), "it waited for what it had cut in two itself");
+    });
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_batch_that_waits_costs_nothing() {

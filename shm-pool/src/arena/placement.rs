@@ -91,6 +91,31 @@ proptest! {
         }
     }
 
+    /// What is said to fit is then found, one after the other, in the same places.
+    #[test]
+    fn what_packs_is_found(
+        table in tables(), mut needs in prop::collection::vec(1..9_usize, 1..6), first in 0..3_usize,
+    ) {
+        needs.sort_unstable_by(|one, other| other.cmp(one));
+        let tags = table.tags();
+        let taken: Vec<u64> = tags.iter().copied().filter(|tag| *tag != 0).collect();
+        let held: Vec<u64> = taken.into_iter().skip(first).step_by(3).take(4).collect();
+        let runs = (0..tags.len()).filter(|at| held.contains(&tags[*at])).map(|at| at..at + 1);
+        let said = table.arena().packs(&needs, runs, length_of(&table, 0));
+        for granule in &table.granules {
+            if held.contains(&granule.load(Ordering::Relaxed)) {
+                granule.store(0, Ordering::Relaxed);
+            }
+        }
+        let arena = Arena { granules: &table.granules, frontier: tags.len() };
+        let found = needs.iter().enumerate().all(|(part, need)| {
+            let own = tag(1000 + part, 1);
+            let place = arena.find(*need, 0..0, |_| 1);
+            place.is_some_and(|start| arena.claim(start..start + need, own))
+        });
+        prop_assert_eq!(said, found);
+    }
+
     #[test]
     fn what_is_free_is_counted(table in tables()) {
         let extents = table.arena().extents(length_of(&table, 0));
