@@ -23,6 +23,9 @@ const PYTEST: [&str; 8] = [
     "pytest_timeout.py",
 ];
 
+/// Half of pygments are lexers of hundreds of languages. pytest colours these two.
+const LEXERS: [&str; 4] = ["__init__.py", "_mapping.py", "diff.py", "python.py"];
+
 /// Unpacks the packages. None is installed: the programs of the bundle name their folders.
 pub fn lay_out(workspace: &Workspace, python: &Python, folder: &Path) -> Result<()> {
     python.wheel.unpack(&python.venv, &folder.join("python"))?;
@@ -68,7 +71,7 @@ pub fn tests(workspace: &Workspace, folder: &Path) -> Result<u64> {
 
 /// Copies a file, or a folder without what Python compiled.
 fn copy_sources(from: &Path, to: &Path) -> Result<()> {
-    let wanted = |entry: &DirEntry| entry.file_name() != "__pycache__";
+    let wanted = |entry: &DirEntry| entry.file_name() != "__pycache__" && !is_spare_lexer(entry);
     for entry in WalkDir::new(from).into_iter().filter_entry(wanted) {
         let entry = entry.with_context(|| format!("could not walk {}", from.display()))?;
         if entry.file_type().is_file() {
@@ -78,6 +81,11 @@ fn copy_sources(from: &Path, to: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn is_spare_lexer(entry: &DirEntry) -> bool {
+    let in_lexers = entry.path().parent().is_some_and(|folder| folder.ends_with("pygments/lexers"));
+    in_lexers && !LEXERS.iter().any(|lexer| entry.file_name() == *lexer)
 }
 
 #[cfg(test)]
@@ -96,5 +104,23 @@ mod tests {
         assert!(to.join("deep/a.py").exists() && !to.join("deep/__pycache__").exists());
         copy_sources(&from.join("deep/a.py"), &root.path().join("other/b.py")).unwrap();
         assert_eq!(fs::read_to_string(root.path().join("other/b.py")).unwrap(), "a = 1");
+    }
+
+    #[test]
+    fn of_the_lexers_only_those_of_pytest_are_copied() {
+        let root = tempfile::tempdir().unwrap();
+        let lexers = root.path().join("from/pygments/lexers");
+        fs::create_dir_all(&lexers).unwrap();
+        for name in ["__init__.py", "_mapping.py", "diff.py", "python.py", "cobol.py"] {
+            fs::write(lexers.join(name), "").unwrap();
+        }
+        let to = root.path().join("to");
+        copy_sources(&root.path().join("from"), &to).unwrap();
+        let mut copied: Vec<_> = fs::read_dir(to.join("pygments/lexers"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        copied.sort();
+        assert_eq!(copied, LEXERS);
     }
 }
