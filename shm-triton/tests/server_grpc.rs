@@ -114,6 +114,9 @@ async fn raw_and_typed_contents() {
     let mut both = typed;
     both.raw_inputs = raw.raw_inputs.clone();
     refused(client.infer(both).await, Code::InvalidArgument, &["contents", "'INPUT0'"]);
+    let mut other = request("identity", vec![input("INPUT0", "INT8", &[1, 16])]);
+    other.inputs[0].contents = Some(proto::Contents { ints: vec![300; 16], ..Default::default() });
+    refused(client.infer(other).await, Code::InvalidArgument, &["'INPUT0'", "300", "INT8"]);
     let mut more = raw.clone();
     more.raw_inputs.push(vec![0].into());
     refused(

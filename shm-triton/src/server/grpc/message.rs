@@ -1,8 +1,7 @@
 //! Inference requests and responses as messages.
 
-use super::contents;
-use crate::datatype::DataType;
 use crate::server::Refusal;
+use crate::wire::grpc::raw_of_contents;
 use crate::wire::proto::{self, Choice};
 use crate::wire::{
     InferRequest, InferResponse, InputMessage, Parameter, Parameters, Payload, SharedBytes,
@@ -61,9 +60,9 @@ fn input(
             )));
         }
         (None, Some(contents)) => {
-            let known: DataType =
-                datatype.parse().map_err(|error| Refusal::invalid(format!("{owner}: {error}")))?;
-            Payload::Inline(contents::bytes(&name, known, &contents)?.into())
+            let bytes = raw_of_contents(&datatype, &contents)
+                .map_err(|why| Refusal::invalid(format!("{owner} {why}")))?;
+            Payload::Inline(bytes.into())
         }
         (None, None) => match raw.next() {
             Some(bytes) => Payload::Inline(bytes),

@@ -1,7 +1,6 @@
 //! The protocol over gRPC.
 
 mod connection;
-mod contents;
 mod description;
 mod message;
 mod procedures;

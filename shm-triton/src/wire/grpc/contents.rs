@@ -1,4 +1,4 @@
-//! Typed contents of a tensor as raw ones.
+//! Typed contents of a tensor as raw ones: of inputs that a server gets, and of outputs that a client gets.
 
 use super::proto::Contents;
 use crate::datatype::DataType;
@@ -21,7 +21,7 @@ pub(crate) fn raw_of_contents(datatype: &str, contents: &Contents) -> Result<Vec
         DataType::Bytes => "bytes_contents",
         DataType::Fp16 | DataType::Bf16 => {
             return Err(format!(
-                "has typed contents; expected raw ones, the only ones that {datatype} has"
+                "has typed contents; expected raw ones, the only ones that there are for {datatype}"
             ));
         }
     };
