@@ -1,10 +1,11 @@
 //! A consumer: a seat, and what can be redeemed from it.
 
+use crate::errors::quoted;
 use crate::pool::errors;
 use crate::pool::lease::{Held, Lease};
 use crate::pool::ticket::Ticket;
 use crate::pool::{opening, tree};
-use crate::{creation, errors as common, wait};
+use crate::{creation, wait};
 use parking_lot::RwLock;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
@@ -176,6 +177,6 @@ impl Consumer {
 
     fn __repr__(&self) -> String {
         let closed = if self.is_closed() { ", closed" } else { "" };
-        format!("Consumer(pool={}, seat={}{closed})", common::quoted(&self.name), self.seat)
+        format!("Consumer(pool={}, seat={}{closed})", quoted(&self.name), self.seat)
     }
 }

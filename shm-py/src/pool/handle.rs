@@ -4,7 +4,7 @@
 //! nobody) and 9 (only the owner's handle takes the name away).
 
 use crate::creation::{self, Metadata};
-use crate::errors as common;
+use crate::errors::quoted;
 use crate::pool::arguments::Size;
 use crate::pool::consumer::Consumer;
 use crate::pool::lending::{self, Attached, Begun};
@@ -85,7 +85,7 @@ impl Pool {
             Err(found) => Err(PyTypeError::new_err(format!(
                 "which consumer? {} were made from this handle of pool {}; pass consumer=",
                 found.len(),
-                common::quoted(&self.name)
+                quoted(&self.name)
             ))),
         }
     }
@@ -131,7 +131,7 @@ impl Pool {
             Some(Size(bytes)) => Ok(bytes),
             None if self.chunks => Err(PyValueError::new_err(format!(
                 "nbytes is needed: pool {} lends chunks of any size",
-                common::quoted(&self.name)
+                quoted(&self.name)
             ))),
             None => Ok(self.slot_size),
         }
@@ -437,7 +437,7 @@ overdue_after=1.0, persistent=False, metadata=b'')")]
 
     fn __repr__(&self) -> String {
         let Pool { slots, slot_size, capacity, .. } = self;
-        let name = common::quoted(&self.name);
+        let name = quoted(&self.name);
         let closed = if self.is_closed() { ", closed" } else { "" };
         match self.chunks {
             true => format!("Pool(name={name}, capacity={capacity}{closed})"),

@@ -8,9 +8,10 @@ use crate::cuda::pool::handle::{Common, Opened, open_within};
 use crate::cuda::pool::lease::DeviceLease;
 use crate::cuda::pool::ticket::DeviceTicket;
 use crate::cuda::queue::Queue;
+use crate::errors::quoted;
 use crate::interpreter;
 use crate::pool::errors as host;
-use crate::{errors as common_errors, wait};
+use crate::wait;
 use parking_lot::RwLock;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
@@ -221,7 +222,7 @@ impl DeviceConsumer {
         let closed = if self.closed() { ", closed" } else { "" };
         format!(
             "DeviceConsumer(pool={}, seat={}, device='{}'{closed})",
-            common_errors::quoted(&self.name),
+            quoted(&self.name),
             self.seat,
             self.device
         )

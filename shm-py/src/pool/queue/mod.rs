@@ -5,6 +5,7 @@
 
 mod waiting;
 
+use crate::errors::quoted;
 use crate::pool::arguments::Size;
 use crate::pool::consumer::Consumer;
 use crate::pool::handle::Pool;
@@ -12,7 +13,7 @@ use crate::pool::queue::waiting::{GetWish, PutWish, Returned, closed, queue_erro
 use crate::pool::reports;
 use crate::pool::ticket::Ticket;
 use crate::pool::wish::{self, Waiter};
-use crate::{errors as common, wait};
+use crate::wait;
 use parking_lot::RwLock;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -413,7 +414,7 @@ impl Queue {
     }
 
     fn __repr__(&self) -> String {
-        let (name, mode) = (common::quoted(&self.name), mode_name(self.mode));
+        let (name, mode) = (quoted(&self.name), mode_name(self.mode));
         let closed = if self.closed() { ", closed" } else { "" };
         format!("Queue(name={name}, maxsize={}, mode='{mode}'{closed})", self.maxsize)
     }

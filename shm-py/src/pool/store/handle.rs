@@ -4,7 +4,7 @@
 
 use crate::array;
 use crate::creation::{self, Metadata};
-use crate::errors as common;
+use crate::errors::quoted;
 use crate::pool::arguments::{self, Size};
 use crate::pool::errors;
 use crate::pool::opening::{may_come, open_in_slices};
@@ -435,7 +435,7 @@ overdue_after=1.0, persistent=False, metadata=b'')")]
 
     fn __repr__(&self) -> String {
         let closed = if self.is_closed() { ", closed" } else { "" };
-        let name = common::quoted(&self.name);
+        let name = quoted(&self.name);
         format!("Store(name={name}, capacity={}{closed})", self.capacity)
     }
 }
