@@ -4,7 +4,7 @@
 //! between them) and 8 (a device that cannot wait is counted, once).
 
 use crate::cuda::pool::errors;
-use crate::cuda::pool::handle::{Common, Opened, open_within};
+use crate::cuda::pool::handle::{Opened, Shared, open_within};
 use crate::cuda::pool::lease::DeviceLease;
 use crate::cuda::pool::ticket::DeviceTicket;
 use crate::cuda::queue::Queue;
@@ -38,20 +38,20 @@ pub(crate) struct DeviceConsumer {
 #[derive(Clone)]
 struct Seated {
     consumer: shm_cuda::pool::DeviceConsumer,
-    common: Arc<Common>,
+    shared: Arc<Shared>,
 }
 
 impl DeviceConsumer {
     pub(crate) fn new(
         consumer: shm_cuda::pool::DeviceConsumer,
-        common: Arc<Common>,
+        shared: Arc<Shared>,
     ) -> DeviceConsumer {
         DeviceConsumer {
-            name: common.name.clone(),
-            instance: common.instance,
+            name: shared.name.clone(),
+            instance: shared.instance,
             seat: consumer.seat(),
-            device: common.lane.name(),
-            seated: RwLock::new(Some(Seated { consumer, common })),
+            device: shared.lane.name(),
+            seated: RwLock::new(Some(Seated { consumer, shared })),
         }
     }
 
@@ -60,7 +60,7 @@ impl DeviceConsumer {
             let again = "shm_py.DeviceConsumer.open";
             return Err(host::closed(py, "consumer of device pool", &self.name, again));
         };
-        seated.common.check(py, "the consumer")?;
+        seated.shared.check(py, "the consumer")?;
         Ok(seated)
     }
 
@@ -70,25 +70,25 @@ impl DeviceConsumer {
         ticket: &shm_pool::Ticket,
         deadline: Deadline,
         queue: Option<Queue>,
-    ) -> PyResult<(shm_cuda::pool::DeviceLease, Arc<Common>, Option<Queue>)> {
+    ) -> PyResult<(shm_cuda::pool::DeviceLease, Arc<Shared>, Option<Queue>)> {
         if let Some(queue) = queue {
-            let Seated { consumer, common } = self.attached(py)?;
+            let Seated { consumer, shared } = self.attached(py)?;
             let can_wait = consumer.pool().publication() == Publication::StreamOrdered;
             // A device that cannot wait is asked without patience: the host then waits in turns.
             let patience = if can_wait { deadline } else { Deadline::NOW };
             match py.detach(|| consumer.redeem_on(ticket, queue.get(), patience)) {
-                Ok(lease) => return Ok((lease, common, Some(queue))),
+                Ok(lease) => return Ok((lease, shared, Some(queue))),
                 Err(RedeemError::NotReady { .. }) if !can_wait => {}
                 Err(error) => return Err(errors::redeem(py, error)),
             }
         }
         loop {
-            let Seated { consumer, common } = self.attached(py)?;
+            let Seated { consumer, shared } = self.attached(py)?;
             let turn = Deadline::after(wait::slice(deadline));
             match py.detach(|| consumer.redeem(ticket, turn)) {
-                Ok(lease) => return Ok((lease, common, None)),
+                Ok(lease) => return Ok((lease, shared, None)),
                 Err(RedeemError::NotReady { .. }) if !deadline.has_passed() => {
-                    py.detach(|| drop((consumer, common)));
+                    py.detach(|| drop((consumer, shared)));
                     py.check_signals()?;
                 }
                 Err(error) => return Err(errors::redeem(py, error)),
@@ -115,9 +115,9 @@ impl DeviceConsumer {
         timeout: Option<f64>,
     ) -> PyResult<DeviceConsumer> {
         let py = cls.py();
-        let Opened { pool, common } = open_within(name, device, timeout)?;
+        let Opened { pool, shared } = open_within(name, device, timeout)?;
         let consumer = py.detach(|| pool.consumer()).map_err(|error| errors::pool(py, error))?;
-        Ok(DeviceConsumer::new(consumer, common))
+        Ok(DeviceConsumer::new(consumer, shared))
     }
 
     /// Takes hold of a publication: a DeviceLease. The slot is not used again before it is released.
@@ -150,7 +150,7 @@ impl DeviceConsumer {
                 format!("the ticket is of a batch of {} slots; publish one", ticket.ticket.parts),
             ));
         }
-        let (lease, common, waiting) = self.hold(py, &ticket.ticket, deadline, queue)?;
+        let (lease, shared, waiting) = self.hold(py, &ticket.ticket, deadline, queue)?;
         if ticket.layout.byte_len() > lease.len() {
             let (wanted, found) = (ticket.layout.byte_len(), lease.len());
             py.detach(|| drop(lease));
@@ -158,7 +158,7 @@ impl DeviceConsumer {
                 "the ticket tells of a tensor of {wanted} bytes, and {found} were published"
             )));
         }
-        Ok(DeviceLease::new(lease, common, ticket.layout, waiting))
+        Ok(DeviceLease::new(lease, shared, ticket.layout, waiting))
     }
 
     /// Says that this consumer does not need a publication, there or not: redeems and releases it.

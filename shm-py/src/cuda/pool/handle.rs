@@ -52,11 +52,11 @@ pub(crate) struct DevicePool {
 #[derive(Clone)]
 pub(crate) struct Opened {
     pub(crate) pool: shm_cuda::pool::DevicePool,
-    pub(crate) common: Arc<Common>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// What everything that is made from a handle shares.
-pub(crate) struct Common {
+pub(crate) struct Shared {
     // Settled before the pool goes: declared first.
     pub(crate) sources: Sources,
     pub(crate) lane: Arc<Lane>,
@@ -65,9 +65,9 @@ pub(crate) struct Common {
     born: u64,
 }
 
-impl Common {
-    fn of(pool: &shm_cuda::pool::DevicePool, lane: Arc<Lane>) -> Arc<Common> {
-        Arc::new(Common {
+impl Shared {
+    fn of(pool: &shm_cuda::pool::DevicePool, lane: Arc<Lane>) -> Arc<Shared> {
+        Arc::new(Shared {
             sources: Sources::default(),
             lane,
             name: pool.name().to_owned(),
@@ -92,7 +92,7 @@ impl Common {
 
 impl DevicePool {
     fn new(py: Python<'_>, opened: Opened) -> DevicePool {
-        let (ledger, lane) = (opened.pool.ledger(), &opened.common.lane);
+        let (ledger, lane) = (opened.pool.ledger(), &opened.shared.lane);
         DevicePool {
             name: ledger.name().to_owned(),
             instance: ledger.instance(),
@@ -114,7 +114,7 @@ impl DevicePool {
         let Some(opened) = self.opened.read().clone() else {
             return Err(host::closed(py, "device pool", &self.name, "shm_py.DevicePool.open"));
         };
-        opened.common.check(py, "the handle")?;
+        opened.shared.check(py, "the handle")?;
         Ok(opened)
     }
 
@@ -143,8 +143,8 @@ pub(crate) fn open_within(
     loop {
         match py.detach(|| shm_cuda::pool::DevicePool::open(&name, &lane.device)) {
             Ok(pool) => {
-                let common = Common::of(&pool, lane);
-                return Ok(Opened { pool, common });
+                let shared = Shared::of(&pool, lane);
+                return Ok(Opened { pool, shared });
             }
             Err(DevicePoolError::Open(error)) if may_come(&error) && !deadline.has_passed() => {
                 py.check_signals()?;
@@ -187,8 +187,8 @@ impl Wish<'_, '_> {
         let create =
             || shm_cuda::pool::DevicePool::create_with(&name, &config, &lane.device, publication);
         let pool = py.detach(create).map_err(|error| errors::pool(py, error))?;
-        let common = Common::of(&pool, lane);
-        Ok(DevicePool::new(py, Opened { pool, common }))
+        let shared = Shared::of(&pool, lane);
+        Ok(DevicePool::new(py, Opened { pool, shared }))
     }
 }
 
@@ -289,13 +289,13 @@ overdue_after=1.0, metadata=b'', device='cuda:0', stream_ordered=True)")]
     /// ValueError if there is no such seat.
     #[pyo3(signature = (seat = None))]
     fn consumer(&self, py: Python<'_>, seat: Option<Size>) -> PyResult<DeviceConsumer> {
-        let Opened { pool, common } = self.attached(py)?;
+        let Opened { pool, shared } = self.attached(py)?;
         let joined = py.detach(|| match seat {
             Some(Size(seat)) => pool.consumer_at(seat),
             None => pool.consumer(),
         });
         let consumer = joined.map_err(|error| errors::pool(py, error))?;
-        Ok(DeviceConsumer::new(consumer, common))
+        Ok(DeviceConsumer::new(consumer, shared))
     }
 
     /// Takes the pool's name away. What is lent stays valid, nothing more is lent.
@@ -423,7 +423,7 @@ overdue_after=1.0, metadata=b'', device='cuda:0', stream_ordered=True)")]
 
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         // The other process may count its devices differently.
-        let device = self.attached(py)?.common.lane.device.uuid().to_string();
+        let device = self.attached(py)?.shared.lane.device.uuid().to_string();
         let open = py.get_type::<DevicePool>().getattr("open")?;
         (open, (&self.name, device)).into_pyobject(py)
     }

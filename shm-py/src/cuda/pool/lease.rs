@@ -6,7 +6,7 @@
 use crate::cuda::device::Lane;
 use crate::cuda::foreign::Source;
 use crate::cuda::layout::Layout;
-use crate::cuda::pool::handle::Common;
+use crate::cuda::pool::handle::Shared;
 use crate::cuda::pool::{errors, payload};
 use crate::cuda::queue::Queue;
 use crate::cuda::{DeviceTensor, errors as driver};
@@ -37,7 +37,7 @@ struct Held {
     /// `None` once it was released.
     lease: Mutex<Option<shm_cuda::pool::DeviceLease>>,
     arrival: Arrival,
-    common: Arc<Common>,
+    shared: Arc<Shared>,
     layout: Layout,
     /// Whether others may have queued work on it.
     shown: AtomicBool,
@@ -51,7 +51,7 @@ struct Held {
 impl DeviceLease {
     pub(crate) fn new(
         lease: shm_cuda::pool::DeviceLease,
-        common: Arc<Common>,
+        shared: Arc<Shared>,
         layout: Layout,
         waiting: Option<Queue>,
     ) -> DeviceLease {
@@ -60,7 +60,7 @@ impl DeviceLease {
             index: lease.index(),
             generation: lease.generation(),
             lease: Mutex::new(Some(lease)),
-            common,
+            shared,
             layout,
             shown: AtomicBool::new(false),
             waiting,
@@ -84,7 +84,7 @@ impl DeviceLease {
         });
         copied.ok_or_else(|| held.over())?.map_err(|error: CopyError| errors::copy(py, error))?;
         match given {
-            Some(queue) => held.common.sources.keep(py, &held.lane().device, queue, owner),
+            Some(queue) => held.shared.sources.keep(py, &held.lane().device, queue, owner),
             None => held.finish(py, queue),
         }
     }
@@ -92,7 +92,7 @@ impl DeviceLease {
 
 impl Held {
     fn lane(&self) -> &Arc<Lane> {
-        &self.common.lane
+        &self.shared.lane
     }
 
     /// The stream for a copy: one that has the bytes.
@@ -129,7 +129,7 @@ impl Held {
     fn check(&self, py: Python<'_>) -> PyResult<()> {
         if self.born != fork_generation() {
             let what = format!("the lease of slot {}", self.index);
-            return Err(host::forked(py, &what, &self.common.name, "create another pool here"));
+            return Err(host::forked(py, &what, &self.shared.name, "create another pool here"));
         }
         if self.is_released() { Err(self.over()) } else { Ok(()) }
     }

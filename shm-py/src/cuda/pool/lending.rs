@@ -74,10 +74,10 @@ impl DevicePool {
         let audience = audience::from_argument(consumers, self.id())?;
         let (policy, deadline) = (lending::policy(policy)?, wait::deadline(timeout)?);
         let given = Queue::parse(stream)?;
-        let common = self.attached(py)?.common;
-        let own = || Queue::from_handle(common.lane.queue.as_ref().as_raw());
+        let shared = self.attached(py)?.shared;
+        let own = || Queue::from_handle(shared.lane.queue.as_ref().as_raw());
         let queue = given.unwrap_or_else(own);
-        let payload = Payload::of(value, &common.lane, queue)?;
+        let payload = Payload::of(value, &shared.lane, queue)?;
         let slot = self.lend_within(py, payload.layout()?, policy, deadline)?;
         slot.fill(py, payload, (queue, given.is_some()))?;
         slot.share(py, audience, Some(queue))
@@ -92,19 +92,19 @@ impl DevicePool {
         policy: Policy,
         deadline: Deadline,
     ) -> PyResult<DeviceSlot> {
-        self.attached(py)?.common.sources.sweep(py);
+        self.attached(py)?.shared.sources.sweep(py);
         let (bytes, begun) = (layout.byte_len(), Instant::now());
         loop {
-            let Opened { pool, common } = self.attached(py)?;
+            let Opened { pool, shared } = self.attached(py)?;
             let is_last = policy == Policy::Fail || deadline.has_passed();
             let wait = match is_last {
                 true => Wait::Try,
                 false => Wait::Until(Deadline::after(wait::slice(deadline))),
             };
             match py.detach(|| pool.lend(bytes, wait, policy)) {
-                Ok(slot) => return Ok(DeviceSlot::new(slot, common, layout)),
+                Ok(slot) => return Ok(DeviceSlot::new(slot, shared, layout)),
                 Err(error) if error.is_full() && !is_last => {
-                    py.detach(|| drop((pool, common)));
+                    py.detach(|| drop((pool, shared)));
                     py.check_signals()?;
                 }
                 Err(error) => {

@@ -5,7 +5,7 @@
 
 use crate::cuda::device::Lane;
 use crate::cuda::layout::Layout;
-use crate::cuda::pool::handle::Common;
+use crate::cuda::pool::handle::Shared;
 use crate::cuda::pool::payload::{self, Payload};
 use crate::cuda::pool::ticket::DeviceTicket;
 use crate::cuda::pool::{audience, errors};
@@ -32,7 +32,7 @@ pub(crate) struct DeviceSlot {
 /// The slot, shared by the handle and the tensors over it.
 struct Lent {
     state: Mutex<State>,
-    common: Arc<Common>,
+    shared: Arc<Shared>,
     layout: Layout,
     index: usize,
     generation: u64,
@@ -49,13 +49,13 @@ enum State {
 impl DeviceSlot {
     pub(crate) fn new(
         slot: shm_cuda::pool::DeviceSlot,
-        common: Arc<Common>,
+        shared: Arc<Shared>,
         layout: Layout,
     ) -> DeviceSlot {
         let (index, generation) = (slot.index(), slot.generation());
         let state = Mutex::new(State::Lent(slot));
         let born = fork_generation();
-        let lent = Lent { state, common, layout, index, generation, born };
+        let lent = Lent { state, shared, layout, index, generation, born };
         DeviceSlot { lent: Arc::new(lent), tensor: Mutex::default() }
     }
 
@@ -81,7 +81,7 @@ impl DeviceSlot {
         copied.ok_or_else(|| lent.over())?.map_err(|error| errors::copy(py, error))?;
         let device = &lent.lane().device;
         match is_callers {
-            true => lent.common.sources.keep(py, device, queue, foreign.owner),
+            true => lent.shared.sources.keep(py, device, queue, foreign.owner),
             false => py.detach(|| queue.get().synchronize(device)).map_err(driver::cuda),
         }
     }
@@ -123,7 +123,7 @@ impl DeviceSlot {
 
 impl Lent {
     fn lane(&self) -> &Arc<Lane> {
-        &self.common.lane
+        &self.shared.lane
     }
 
     fn own_queue(&self) -> Queue {
@@ -151,7 +151,7 @@ impl Lent {
     fn check(&self, py: Python<'_>) -> PyResult<()> {
         if self.born != fork_generation() {
             let what = format!("slot {}", self.index);
-            return Err(host::forked(py, &what, &self.common.name, "create another pool here"));
+            return Err(host::forked(py, &what, &self.shared.name, "create another pool here"));
         }
         let is_lent = matches!(&*self.state.lock(), State::Lent(_));
         if is_lent { Ok(()) } else { Err(self.over()) }
@@ -238,7 +238,7 @@ impl DeviceSlot {
         consumers: Option<&Bound<'_, PyAny>>,
         stream: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<DeviceTicket> {
-        let audience = audience::from_argument(consumers, self.lent.common.instance)?;
+        let audience = audience::from_argument(consumers, self.lent.shared.instance)?;
         self.share(py, audience, Queue::parse(stream)?)
     }
 

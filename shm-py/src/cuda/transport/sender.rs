@@ -5,7 +5,7 @@
 
 use crate::cuda::device::Lane;
 use crate::cuda::errors as driver;
-use crate::cuda::pool::handle::{Common, DevicePool};
+use crate::cuda::pool::handle::{DevicePool, Shared};
 use crate::cuda::queue::Queue;
 use crate::cuda::transport::errors;
 use crate::cuda::transport::proxy::TensorProxy;
@@ -32,7 +32,7 @@ const TURN: Duration = Duration::from_millis(50);
 pub(crate) struct Sender {
     sender: shm_cuda::transport::Sender,
     /// Of the pool on a device.
-    common: Option<Arc<Common>>,
+    shared: Option<Arc<Shared>>,
     patience: Option<Option<f64>>,
     /// Turns of waits: each looks like a failure to the sender.
     turns: AtomicU64,
@@ -41,8 +41,8 @@ pub(crate) struct Sender {
 impl Sender {
     /// The lane whose queue reads a tensor.
     fn lane(&self, py: Python<'_>, ordinal: usize) -> PyResult<Arc<Lane>> {
-        match &self.common {
-            Some(common) => Ok(common.lane.clone()),
+        match &self.shared {
+            Some(shared) => Ok(shared.lane.clone()),
             None => Lane::of(py, ordinal),
         }
     }
@@ -82,14 +82,14 @@ impl Sender {
         (queue, is_callers): (Queue, bool),
     ) -> PyResult<()> {
         // Without a pool on a device, nothing is read later.
-        let Some(common) = &self.common else { return Ok(()) };
+        let Some(shared) = &self.shared else { return Ok(()) };
         if !is_callers {
             return py.detach(|| queue.get().synchronize(&lane.device)).map_err(driver::cuda);
         }
         let owners: Vec<_> = parts.into_iter().filter_map(Part::into_foreign).collect();
         match owners.is_empty() {
             true => Ok(()),
-            false => common.sources.keep(py, &lane.device, queue, Arc::new(owners)),
+            false => shared.sources.keep(py, &lane.device, queue, Arc::new(owners)),
         }
     }
 }
@@ -149,10 +149,10 @@ impl Sender {
             ..TransportConfig::new(mode)
         };
         let used = opened.filter(|_| mode == Mode::CudaIpcPool);
-        let common = used.map(|opened| opened.common);
+        let shared = used.map(|opened| opened.shared);
         let sender = py.detach(|| shm_cuda::transport::Sender::new(config));
         let sender = sender.map_err(|error| errors::config(py, error))?;
-        Ok(Sender { sender, common, patience, turns: AtomicU64::new(0) })
+        Ok(Sender { sender, shared, patience, turns: AtomicU64::new(0) })
     }
 
     /// A TensorProxy for every tensor, in order; on an error everything that was taken is given back.
@@ -171,7 +171,7 @@ impl Sender {
         let mut groups: BTreeMap<Option<usize>, Vec<(usize, Given<'_>)>> = BTreeMap::new();
         for (index, tensor) in tensors.iter().enumerate() {
             let tensor = Given::of(tensor)?;
-            let key = tensor.ordinal().filter(|_| self.common.is_none());
+            let key = tensor.ordinal().filter(|_| self.shared.is_none());
             groups.entry(key).or_default().push((index, tensor));
         }
         if given.is_some() && groups.keys().flatten().count() > 1 {
