@@ -8,7 +8,7 @@ use crate::errors::quoted;
 use crate::pool::arguments::Size;
 use crate::pool::consumer::Consumer;
 use crate::pool::lending::{self, Attached, Begun};
-use crate::pool::opening::{Common, may_come, open_in_slices};
+use crate::pool::opening::{Terms, may_come, open_in_slices};
 use crate::pool::slot::Slot;
 use crate::pool::ticket::Ticket;
 use crate::pool::wish::{self, Waiter};
@@ -175,8 +175,8 @@ overdue_after=1.0, persistent=False, metadata=b'')")]
     ) -> PyResult<Pool> {
         let config = PoolConfig::slots(slots.0, slot_size.0);
         let config = config.map_err(|error| errors::config(&error))?;
-        let common = Common { consumers, queue_cells, overdue_after, persistent, metadata };
-        common.create(cls.py(), name, config)
+        let terms = Terms { consumers, queue_cells, overdue_after, persistent, metadata };
+        terms.create(cls.py(), name, config)
     }
 
     /// Creates a pool of `capacity` bytes that lends chunks of any size, in units of `granule` bytes
@@ -206,8 +206,8 @@ overdue_after=1.0, persistent=False, metadata=b'')")]
         if let Some(Size(granule)) = granule {
             config = config.granule(granule).map_err(|error| errors::config(&error))?;
         }
-        let common = Common { consumers, queue_cells, overdue_after, persistent, metadata };
-        common.create(cls.py(), name, config)
+        let terms = Terms { consumers, queue_cells, overdue_after, persistent, metadata };
+        terms.create(cls.py(), name, config)
     }
 
     /// Opens a pool for producing and consuming. `timeout` (seconds, None for ever) waits for somebody

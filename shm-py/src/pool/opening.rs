@@ -12,8 +12,8 @@ use shm_core::Deadline;
 use shm_pool::{OpenError, PoolConfig};
 use std::time::Duration;
 
-/// What both kinds of pools are created with.
-pub(crate) struct Common<'py> {
+/// What pools of all kinds are created with, besides their memory.
+pub(crate) struct Terms<'py> {
     pub(crate) consumers: Size,
     pub(crate) queue_cells: Option<Size>,
     pub(crate) overdue_after: f64,
@@ -21,7 +21,7 @@ pub(crate) struct Common<'py> {
     pub(crate) metadata: Metadata<'py>,
 }
 
-impl Common<'_> {
+impl Terms<'_> {
     pub(crate) fn create(
         self,
         py: Python<'_>,
@@ -29,6 +29,14 @@ impl Common<'_> {
         config: PoolConfig,
     ) -> PyResult<Pool> {
         let name = creation::name_argument(name)?;
+        let config = self.add_to(config)?;
+        // Reserving the pages of a large pool takes milliseconds.
+        let pool = py.detach(|| shm_pool::Pool::create(&name, &config));
+        let pool = pool.map_err(|error| errors::create(py, error))?;
+        Ok(Pool::new(py, pool, self.persistent))
+    }
+
+    pub(crate) fn add_to(&self, config: PoolConfig) -> PyResult<PoolConfig> {
         let overdue_after = arguments::seconds("overdue_after", self.overdue_after)?;
         let configure = || {
             let mut config = config.consumers(self.consumers.0)?;
@@ -38,11 +46,7 @@ impl Common<'_> {
             config.metadata(self.metadata.bytes())
         };
         let config = configure().map_err(|error| errors::config(&error))?;
-        let config = config.overdue_after(overdue_after).persistent(self.persistent);
-        // Reserving the pages of a large pool takes milliseconds.
-        let pool = py.detach(|| shm_pool::Pool::create(&name, &config));
-        let pool = pool.map_err(|error| errors::create(py, error))?;
-        Ok(Pool::new(py, pool, self.persistent))
+        Ok(config.overdue_after(overdue_after).persistent(self.persistent))
     }
 }
 

@@ -10,9 +10,9 @@ use crate::cuda::pool::errors;
 use crate::cuda::pool::sources::Sources;
 use crate::errors::quoted;
 use crate::interpreter;
-use crate::pool::arguments::{self, Size};
+use crate::pool::arguments::Size;
 use crate::pool::errors as host;
-use crate::pool::opening::may_come;
+use crate::pool::opening::{Terms, may_come};
 use crate::wait;
 use parking_lot::RwLock;
 use pyo3::prelude::*;
@@ -155,41 +155,26 @@ pub(crate) fn open_within(
     }
 }
 
-/// What both kinds of pools are created with.
-struct Wish<'a, 'py> {
-    consumers: Size,
-    queue_cells: Option<Size>,
-    overdue_after: f64,
-    metadata: Metadata<'py>,
-    device: Option<&'a Bound<'py, PyAny>>,
+fn create(
+    name: &Bound<'_, PyAny>,
+    config: PoolConfig,
+    terms: &Terms<'_>,
+    device: Option<&Bound<'_, PyAny>>,
     stream_ordered: bool,
-}
-
-impl Wish<'_, '_> {
-    fn create(self, name: &Bound<'_, PyAny>, config: PoolConfig) -> PyResult<DevicePool> {
-        let py = name.py();
-        let name = creation::name_argument(name)?;
-        let overdue_after = arguments::seconds("overdue_after", self.overdue_after)?;
-        let configure = || {
-            let mut config = config.consumers(self.consumers.0)?;
-            if let Some(Size(cells)) = self.queue_cells {
-                config = config.queue_cells(cells)?;
-            }
-            config.metadata(self.metadata.bytes())
-        };
-        let config = configure().map_err(|error| host::config(&error))?;
-        let config = config.overdue_after(overdue_after);
-        let lane = lane(py, self.device)?;
-        let publication = match self.stream_ordered {
-            true => Publication::StreamOrdered,
-            false => Publication::HostFunction,
-        };
-        let create =
-            || shm_cuda::pool::DevicePool::create_with(&name, &config, &lane.device, publication);
-        let pool = py.detach(create).map_err(|error| errors::pool(py, error))?;
-        let shared = Shared::of(&pool, lane);
-        Ok(DevicePool::new(py, Opened { pool, shared }))
-    }
+) -> PyResult<DevicePool> {
+    let py = name.py();
+    let name = creation::name_argument(name)?;
+    let config = terms.add_to(config)?;
+    let lane = lane(py, device)?;
+    let publication = match stream_ordered {
+        true => Publication::StreamOrdered,
+        false => Publication::HostFunction,
+    };
+    let create =
+        || shm_cuda::pool::DevicePool::create_with(&name, &config, &lane.device, publication);
+    let pool = py.detach(create).map_err(|error| errors::pool(py, error))?;
+    let shared = Shared::of(&pool, lane);
+    Ok(DevicePool::new(py, Opened { pool, shared }))
 }
 
 #[pymethods]
@@ -228,8 +213,8 @@ overdue_after=1.0, metadata=b'', device='cuda:0', stream_ordered=True)")]
         let _ = cls;
         let config = PoolConfig::slots(slots.0, slot_size.0);
         let config = config.map_err(|error| host::config(&error))?;
-        let wish = Wish { consumers, queue_cells, overdue_after, metadata, device, stream_ordered };
-        wish.create(name, config)
+        let terms = Terms { consumers, queue_cells, overdue_after, persistent: false, metadata };
+        create(name, config, &terms, device, stream_ordered)
     }
 
     /// Creates a pool of `capacity` bytes that lends chunks of any size, in units of `granule` bytes
@@ -261,8 +246,8 @@ overdue_after=1.0, metadata=b'', device='cuda:0', stream_ordered=True)")]
         if let Some(Size(granule)) = granule {
             config = config.granule(granule).map_err(|error| host::config(&error))?;
         }
-        let wish = Wish { consumers, queue_cells, overdue_after, metadata, device, stream_ordered };
-        wish.create(name, config)
+        let terms = Terms { consumers, queue_cells, overdue_after, persistent: false, metadata };
+        create(name, config, &terms, device, stream_ordered)
     }
 
     /// Opens a pool for producing and consuming with `device`: the one its memory lies on, or another
