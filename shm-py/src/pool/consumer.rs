@@ -3,9 +3,9 @@
 use crate::errors::quoted;
 use crate::pool::errors;
 use crate::pool::lease::{Held, Lease};
+use crate::pool::opening::{may_come, open_in_slices};
 use crate::pool::ticket::Ticket;
-use crate::pool::{opening, tree};
-use crate::{creation, wait};
+use crate::pool::tree;
 use parking_lot::RwLock;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
@@ -84,14 +84,9 @@ impl Consumer {
         timeout: Option<f64>,
     ) -> PyResult<Consumer> {
         let py = cls.py();
-        let name = creation::name_argument(name)?;
-        let deadline = wait::deadline(timeout)?;
-        let opened = opening::open_in_slices(
-            py,
-            deadline,
-            |slice| shm_pool::Consumer::open_within(&name, slice),
-            |error| matches!(error, JoinError::Open(error) if opening::may_come(error)),
-        )?;
+        let not_yet =
+            |error: &JoinError| matches!(error, JoinError::Open(error) if may_come(error));
+        let opened = open_in_slices(name, timeout, shm_pool::Consumer::open_within, not_yet)?;
         opened.map(Consumer::new).map_err(|error| errors::join(py, error))
     }
 

@@ -223,10 +223,7 @@ overdue_after=1.0, persistent=False, metadata=b'')")]
         timeout: Option<f64>,
     ) -> PyResult<Pool> {
         let py = cls.py();
-        let name = creation::name_argument(name)?;
-        let deadline = wait::deadline(timeout)?;
-        let attempt = |slice| shm_pool::Pool::open_within(&name, slice);
-        let opened = open_in_slices(py, deadline, attempt, may_come)?;
+        let opened = open_in_slices(name, timeout, shm_pool::Pool::open_within, may_come)?;
         let opened = opened.map_err(|error| errors::open(py, error, "Pool"))?;
         Ok(Pool::new(py, opened, false))
     }

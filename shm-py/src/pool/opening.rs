@@ -8,7 +8,6 @@ use crate::pool::errors;
 use crate::pool::handle::Pool;
 use crate::wait;
 use pyo3::prelude::*;
-use shm_core::Deadline;
 use shm_pool::{OpenError, PoolConfig};
 use std::time::Duration;
 
@@ -50,16 +49,19 @@ impl Terms<'_> {
     }
 }
 
-/// Opens something, waiting for it to be created in slices between which signals are heard.
+/// Opens what has a name, waiting for it to be created in slices between which signals are heard.
 pub(crate) fn open_in_slices<T: Send, E: Send>(
-    py: Python<'_>,
-    deadline: Deadline,
-    attempt: impl Fn(Duration) -> Result<T, E> + Sync,
+    name: &Bound<'_, PyAny>,
+    timeout: Option<f64>,
+    attempt: impl Fn(&str, Duration) -> Result<T, E> + Sync,
     may_come: impl Fn(&E) -> bool,
 ) -> PyResult<Result<T, E>> {
+    let py = name.py();
+    let name = creation::name_argument(name)?;
+    let deadline = wait::deadline(timeout)?;
     loop {
         let slice = wait::slice(deadline);
-        match py.detach(|| attempt(slice)) {
+        match py.detach(|| attempt(&name, slice)) {
             Err(error) if may_come(&error) && !deadline.has_passed() => py.check_signals()?,
             outcome => return Ok(outcome),
         }

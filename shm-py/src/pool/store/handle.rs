@@ -197,14 +197,9 @@ overdue_after=1.0, persistent=False, metadata=b'')")]
         timeout: Option<f64>,
     ) -> PyResult<Store> {
         let py = cls.py();
-        let name = creation::name_argument(name)?;
-        let deadline = wait::deadline(timeout)?;
-        let opened = open_in_slices(
-            py,
-            deadline,
-            |slice| shm_pool::Store::open_within(&name, slice),
-            |error| matches!(error, AttachError::Open(error) if may_come(error)),
-        )?;
+        let not_yet =
+            |error: &AttachError| matches!(error, AttachError::Open(error) if may_come(error));
+        let opened = open_in_slices(name, timeout, shm_pool::Store::open_within, not_yet)?;
         Ok(Store::new(py, opened.map_err(|error| trouble::attach(py, error))?, false))
     }
 
