@@ -13,6 +13,7 @@ mod queue;
 mod recycler;
 pub(crate) mod reports;
 mod slot;
+pub(crate) mod stage;
 mod store;
 pub(crate) mod ticket;
 mod tree;

@@ -8,13 +8,12 @@ use crate::pool::arguments;
 use crate::pool::audience;
 use crate::pool::errors;
 use crate::pool::memory::{self, Form, Place};
+use crate::pool::stage::{End, Stage};
 use crate::pool::ticket::Ticket;
 use numpy::PyUntypedArray;
 use parking_lot::Mutex;
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyWeakrefMethods, PyWeakrefReference};
-use shm_core::fork_generation;
 use shm_pool::Audience;
 use std::sync::Arc;
 
@@ -31,22 +30,11 @@ pub(crate) struct Slot {
 /// The slot, shared by the handle and the arrays over it.
 #[derive(Debug)]
 pub(crate) struct Lent {
-    state: Mutex<State>,
+    stage: Stage<shm_pool::Slot>,
     /// Owns the mapping after the slot is gone.
     pool: shm_pool::Pool,
     place: Place,
-    index: usize,
-    generation: u64,
     capacity: usize,
-    born: u64,
-}
-
-/// `Lent` ends in one of the others, once.
-#[derive(Debug)]
-enum State {
-    Lent(shm_pool::Slot),
-    Published,
-    Aborted,
 }
 
 /// What the handle has given out.
@@ -67,15 +55,8 @@ impl Slot {
     #[inline]
     pub(crate) fn new(pool: shm_pool::Pool, mut slot: shm_pool::Slot) -> Slot {
         let place = Place { start: slot.as_mut_ptr(), len: slot.byte_len(), writable: true };
-        let lent = Lent {
-            index: slot.index(),
-            generation: slot.generation(),
-            capacity: slot.capacity(),
-            state: Mutex::new(State::Lent(slot)),
-            pool,
-            place,
-            born: fork_generation(),
-        };
+        let (index, generation, capacity) = (slot.index(), slot.generation(), slot.capacity());
+        let lent = Lent { stage: Stage::new(slot, index, generation), pool, place, capacity };
         Slot { lent: Arc::new(lent), views: Mutex::default() }
     }
 
@@ -99,12 +80,12 @@ impl Slot {
 
     pub(crate) fn share(&self, py: Python<'_>, audience: Audience) -> PyResult<Ticket> {
         self.lent.check(py)?;
-        let slot = self.lent.end(State::Published).ok_or_else(|| self.lent.over())?;
+        let slot = self.lent.stage.end(End::Published).ok_or_else(|| self.lent.stage.over())?;
         // Before anybody can read it.
         self.freeze(py);
         let ticket = slot.publish(audience);
         ticket.map(Ticket).map_err(|error| {
-            *self.lent.state.lock() = State::Aborted;
+            self.lent.stage.refused();
             errors::publish(py, error)
         })
     }
@@ -126,36 +107,8 @@ impl Slot {
 }
 
 impl Lent {
-    fn end(&self, how: State) -> Option<shm_pool::Slot> {
-        let mut state = self.state.lock();
-        match core::mem::replace(&mut *state, how) {
-            State::Lent(slot) => Some(slot),
-            ended => {
-                *state = ended;
-                None
-            }
-        }
-    }
-
     fn check(&self, py: Python<'_>) -> PyResult<()> {
-        if self.born != fork_generation() {
-            let what = format!("slot {}", self.index);
-            return Err(errors::forked(py, &what, self.pool.name(), "lend one here"));
-        }
-        let is_lent = matches!(&*self.state.lock(), State::Lent(_));
-        if is_lent { Ok(()) } else { Err(self.over()) }
-    }
-
-    fn over(&self) -> PyErr {
-        PyValueError::new_err(format!("slot {} was {}; lend another one", self.index, self.state()))
-    }
-
-    fn state(&self) -> &'static str {
-        match &*self.state.lock() {
-            State::Lent(_) => "lent",
-            State::Published => "published",
-            State::Aborted => "given back",
-        }
+        self.stage.check(py, self.pool.name(), "lend one here")
     }
 }
 
@@ -219,8 +172,8 @@ impl Slot {
 
     /// Gives the slot back, read by nobody. Harmless if that, or a publication, has happened.
     fn abort(&self, py: Python<'_>) {
-        if self.lent.born == fork_generation()
-            && let Some(slot) = self.lent.end(State::Aborted)
+        if self.lent.stage.is_own()
+            && let Some(slot) = self.lent.stage.end(End::Aborted)
         {
             self.freeze(py);
             slot.abort();
@@ -230,13 +183,13 @@ impl Slot {
     /// Number of the slot.
     #[getter]
     fn index(&self) -> usize {
-        self.lent.index
+        self.lent.stage.index
     }
 
     /// Which use of the slot this is.
     #[getter]
     fn generation(&self) -> u64 {
-        self.lent.generation
+        self.lent.stage.generation
     }
 
     /// Bytes that were asked for.
@@ -269,7 +222,7 @@ impl Slot {
     }
 
     fn __repr__(&self) -> String {
-        let Lent { index, place, .. } = &*self.lent;
-        format!("Slot(index={index}, nbytes={}, {})", place.len, self.lent.state())
+        let Lent { stage, place, .. } = &*self.lent;
+        format!("Slot(index={}, nbytes={}, {})", stage.index, place.len, stage.name())
     }
 }

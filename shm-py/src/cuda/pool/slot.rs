@@ -12,11 +12,9 @@ use crate::cuda::pool::{audience, errors};
 use crate::cuda::queue::Queue;
 use crate::cuda::{DeviceTensor, errors as driver};
 use crate::interpreter;
-use crate::pool::errors as host;
+use crate::pool::stage::{End, Stage};
 use parking_lot::Mutex;
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use shm_core::fork_generation;
 use shm_pool::Audience;
 use std::sync::Arc;
 
@@ -31,19 +29,9 @@ pub(crate) struct DeviceSlot {
 
 /// The slot, shared by the handle and the tensors over it.
 struct Lent {
-    state: Mutex<State>,
+    stage: Stage<shm_cuda::pool::DeviceSlot>,
     shared: Arc<Shared>,
     layout: Layout,
-    index: usize,
-    generation: u64,
-    born: u64,
-}
-
-/// `Lent` ends in one of the others, once.
-enum State {
-    Lent(shm_cuda::pool::DeviceSlot),
-    Published,
-    Aborted,
 }
 
 impl DeviceSlot {
@@ -53,9 +41,7 @@ impl DeviceSlot {
         layout: Layout,
     ) -> DeviceSlot {
         let (index, generation) = (slot.index(), slot.generation());
-        let state = Mutex::new(State::Lent(slot));
-        let born = fork_generation();
-        let lent = Lent { state, shared, layout, index, generation, born };
+        let lent = Lent { stage: Stage::new(slot, index, generation), shared, layout };
         DeviceSlot { lent: Arc::new(lent), tensor: Mutex::default() }
     }
 
@@ -74,11 +60,9 @@ impl DeviceSlot {
             Payload::Host(frame) => return frame.upload(&tensor_over(&self.lent)?, queue.get()),
             Payload::Device { foreign, lane } => (foreign, lane),
         };
-        let copied = py.detach(|| match &mut *lent.state.lock() {
-            State::Lent(slot) => Some(slot.copy_from(payload::bytes(&foreign, &lane), queue.get())),
-            _ => None,
-        });
-        copied.ok_or_else(|| lent.over())?.map_err(|error| errors::copy(py, error))?;
+        let bytes = payload::bytes(&foreign, &lane);
+        let copied = py.detach(|| lent.stage.with(|slot| slot.copy_from(bytes, queue.get())));
+        copied.ok_or_else(|| lent.stage.over())?.map_err(|error| errors::copy(py, error))?;
         let device = &lent.lane().device;
         match is_callers {
             true => lent.shared.sources.keep(py, device, queue, foreign.owner),
@@ -99,11 +83,11 @@ impl DeviceSlot {
             // Whoever wrote did not say where.
             py.detach(|| lent.lane().device.synchronize()).map_err(driver::cuda)?;
         }
-        let slot = lent.end(State::Published).ok_or_else(|| lent.over())?;
+        let slot = lent.stage.end(End::Published).ok_or_else(|| lent.stage.over())?;
         self.freeze();
         let queue = given.unwrap_or_else(|| lent.own_queue());
         let ticket = py.detach(|| slot.publish(audience, queue.get())).map_err(|error| {
-            *lent.state.lock() = State::Aborted;
+            lent.stage.refused();
             errors::publish(py, error)
         })?;
         if given.is_none() {
@@ -131,42 +115,12 @@ impl Lent {
     }
 
     fn address(&self) -> PyResult<u64> {
-        match &*self.state.lock() {
-            State::Lent(slot) => Ok(slot.slice().address()),
-            _ => Err(self.over()),
-        }
-    }
-
-    fn end(&self, how: State) -> Option<shm_cuda::pool::DeviceSlot> {
-        let mut state = self.state.lock();
-        match core::mem::replace(&mut *state, how) {
-            State::Lent(slot) => Some(slot),
-            ended => {
-                *state = ended;
-                None
-            }
-        }
+        let address = self.stage.with(|slot| slot.slice().address());
+        address.ok_or_else(|| self.stage.over())
     }
 
     fn check(&self, py: Python<'_>) -> PyResult<()> {
-        if self.born != fork_generation() {
-            let what = format!("slot {}", self.index);
-            return Err(host::forked(py, &what, &self.shared.name, "create another pool here"));
-        }
-        let is_lent = matches!(&*self.state.lock(), State::Lent(_));
-        if is_lent { Ok(()) } else { Err(self.over()) }
-    }
-
-    fn over(&self) -> PyErr {
-        PyValueError::new_err(format!("slot {} was {}; lend another one", self.index, self.state()))
-    }
-
-    fn state(&self) -> &'static str {
-        match &*self.state.lock() {
-            State::Lent(_) => "lent",
-            State::Published => "published",
-            State::Aborted => "given back",
-        }
+        self.stage.check(py, &self.shared.name, "create another pool here")
     }
 }
 
@@ -178,7 +132,7 @@ fn tensor_over(lent: &Arc<Lent>) -> PyResult<DeviceTensor> {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        let Some(slot) = self.end(State::Aborted) else { return };
+        let Some(slot) = self.stage.end(End::Aborted) else { return };
         // It waits for what was queued on it.
         let mut slot = Some(slot);
         interpreter::visit(|py| py.detach(|| drop(slot.take())));
@@ -250,10 +204,10 @@ impl DeviceSlot {
     #[pyo3(signature = (*, stream = None))]
     fn abort(&self, py: Python<'_>, stream: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         let given = Queue::parse(stream)?;
-        if self.lent.born != fork_generation() {
+        if !self.lent.stage.is_own() {
             return Ok(());
         }
-        let Some(slot) = self.lent.end(State::Aborted) else { return Ok(()) };
+        let Some(slot) = self.lent.stage.end(End::Aborted) else { return Ok(()) };
         self.freeze();
         let given_back = py.detach(|| match given {
             Some(queue) => slot.abort_after(queue.get()),
@@ -268,13 +222,13 @@ impl DeviceSlot {
     /// Number of the slot.
     #[getter]
     fn index(&self) -> usize {
-        self.lent.index
+        self.lent.stage.index
     }
 
     /// Which use of the slot this is.
     #[getter]
     fn generation(&self) -> u64 {
-        self.lent.generation
+        self.lent.stage.generation
     }
 
     /// Bytes of the tensor.
@@ -300,12 +254,13 @@ impl DeviceSlot {
     }
 
     fn __repr__(&self) -> String {
-        let Lent { index, layout, .. } = &*self.lent;
+        let Lent { stage, layout, .. } = &*self.lent;
         format!(
-            "DeviceSlot(index={index}, shape={}, dtype='{}', {})",
+            "DeviceSlot(index={}, shape={}, dtype='{}', {})",
+            stage.index,
             crate::array::shape_text(&layout.shape),
             layout.dtype.name(),
-            self.lent.state()
+            stage.name()
         )
     }
 }
