@@ -59,6 +59,7 @@ mod cuda;
 mod discovery;
 mod dtype;
 mod errors;
+mod exceptions;
 mod handle;
 mod interop;
 mod interpreter;

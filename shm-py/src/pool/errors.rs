@@ -4,6 +4,7 @@
 //! already; the texts are the pool's own.
 
 use crate::errors::{self, chain, from_io_or, io_source, quoted};
+use crate::exceptions;
 use pyo3::exceptions::{
     PyFileExistsError, PyFileNotFoundError, PyKeyError, PyPermissionError, PyRuntimeError,
     PyTimeoutError, PyValueError,
@@ -81,8 +82,6 @@ impl Kind {
                 Kind::Missing => PyTuple::new(py, [&py.get_type::<PyKeyError>(), base()?])?,
             };
             let members = PyDict::new(py);
-            members.set_item("__module__", "shm_py")?;
-            members.set_item("__doc__", text)?;
             match self {
                 Kind::Full => members.set_item("holders", PyTuple::empty(py))?,
                 Kind::Owned => members.set_item("pid", 0)?,
@@ -95,18 +94,14 @@ impl Kind {
                 }
                 Kind::Pool | Kind::Stale => {}
             }
-            let class = py.get_type::<PyType>().call1((name, bases, members))?;
-            Ok(class.cast_into::<PyType>()?.unbind())
+            exceptions::class("shm_py", name, text, &bases, &members)
         };
         Ok(cell.get_or_try_init(py, make)?.bind(py))
     }
 
     /// An exception of this class.
     pub(crate) fn error(self, py: Python<'_>, text: String) -> PyErr {
-        match self.class(py) {
-            Ok(class) => PyErr::from_type(class.clone(), text),
-            Err(error) => error,
-        }
+        exceptions::of_class(self.class(py), text)
     }
 }
 

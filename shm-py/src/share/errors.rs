@@ -4,6 +4,7 @@
 //! Upholds invariant 10: the classes are kinds of what Python programs catch already, and carry what is
 //! needed to act on them.
 
+use crate::exceptions;
 use pyo3::exceptions::{
     PyConnectionError, PyMemoryError, PyOSError, PyRuntimeError, PyTimeoutError,
 };
@@ -90,8 +91,6 @@ impl Class {
         static CLASSES: [PyOnceLock<Py<PyType>>; 7] = [const { PyOnceLock::new() }; 7];
         let make = || -> PyResult<Py<PyType>> {
             let members = PyDict::new(py);
-            members.set_item("__module__", "shm_py.share")?;
-            members.set_item("__doc__", self.doc())?;
             if self == Class::Error {
                 members.set_item("kind", "")?;
                 members.set_item("code", 0)?;
@@ -103,8 +102,7 @@ impl Class {
             };
             let bases: Vec<_> = own.into_iter().chain(self.other_base(py)).collect();
             let bases = PyTuple::new(py, bases)?;
-            let class = py.get_type::<PyType>().call1((self.name(), bases, members))?;
-            Ok(class.cast_into::<PyType>()?.unbind())
+            exceptions::class("shm_py.share", self.name(), self.doc(), &bases, &members)
         };
         Ok(CLASSES[self as usize].get_or_try_init(py, make)?.bind(py))
     }

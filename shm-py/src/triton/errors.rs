@@ -4,6 +4,7 @@
 //! such kind; the texts are the client's own.
 
 use crate::errors::{self, chain, imported_as};
+use crate::exceptions;
 use pyo3::exceptions::{
     PyConnectionRefusedError, PyConnectionResetError, PyKeyError, PyRuntimeError, PyTimeoutError,
     PyTypeError, PyValueError,
@@ -32,23 +33,17 @@ fn class(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
     static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     let make = || -> PyResult<Py<PyType>> {
         let members = PyDict::new(py);
-        members.set_item("__module__", "shm_py")?;
-        members.set_item("__doc__", TRITON_ERROR)?;
         members.set_item("code", py.None())?;
         members.set_item("message", py.None())?;
         let bases = PyTuple::new(py, [py.get_type::<PyRuntimeError>()])?;
-        let class = py.get_type::<PyType>().call1(("TritonError", bases, members))?;
-        Ok(class.cast_into::<PyType>()?.unbind())
+        exceptions::class("shm_py", "TritonError", TRITON_ERROR, &bases, &members)
     };
     Ok(CLASS.get_or_try_init(py, make)?.bind(py))
 }
 
 /// A TritonError that no server has answered.
 pub(crate) fn own(py: Python<'_>, text: impl Into<String>) -> PyErr {
-    match class(py) {
-        Ok(class) => PyErr::from_type(class.clone(), text.into()),
-        Err(error) => error,
-    }
+    exceptions::of_class(class(py), text)
 }
 
 fn refused(py: Python<'_>, text: String, code: Code, message: &str) -> PyErr {

@@ -4,6 +4,7 @@
 
 use crate::cuda::errors::cuda;
 use crate::errors::{chain, quoted};
+use crate::exceptions;
 use crate::pool::errors as host;
 use pyo3::exceptions::{PyFileNotFoundError, PyTimeoutError, PyValueError};
 use pyo3::prelude::*;
@@ -55,21 +56,14 @@ impl Kind {
                 Kind::NotReady => PyTuple::new(py, [py.get_type::<PyTimeoutError>(), base])?,
                 Kind::ProducerGone | Kind::OwnerGone => PyTuple::new(py, [base])?,
             };
-            let members = PyDict::new(py);
-            members.set_item("__module__", "shm_py")?;
-            members.set_item("__doc__", text)?;
-            let class = py.get_type::<PyType>().call1((name, bases, members))?;
-            Ok(class.cast_into::<PyType>()?.unbind())
+            exceptions::class("shm_py", name, text, &bases, &PyDict::new(py))
         };
         Ok(cell.get_or_try_init(py, make)?.bind(py))
     }
 
     /// An exception of this class.
     pub(crate) fn error(self, py: Python<'_>, text: String) -> PyErr {
-        match self.class(py) {
-            Ok(class) => PyErr::from_type(class.clone(), text),
-            Err(error) => error,
-        }
+        exceptions::of_class(self.class(py), text)
     }
 }
 
