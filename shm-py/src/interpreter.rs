@@ -34,6 +34,12 @@ pub(crate) fn visit<R>(work: impl FnOnce(Python<'_>) -> R) -> Option<R> {
     Python::try_attach(work)
 }
 
+/// Drops what waits for others, who may want the interpreter: with it released, if this thread has it.
+pub(crate) fn drop_released<T: Send>(last: T) {
+    let mut last = Some(last);
+    visit(|py| py.detach(|| drop(last.take())));
+}
+
 /// Closes the door when the interpreter is about to end.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();

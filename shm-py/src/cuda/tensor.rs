@@ -127,9 +127,7 @@ impl Drop for DeviceTensor {
     fn drop(&mut self) {
         // Freeing waits for queued work of the device, whoever queued it.
         if Arc::strong_count(&self.owner) == 1 {
-            let owner = core::mem::replace(&mut self.owner, Arc::new(()));
-            let mut owner = Some(owner);
-            interpreter::visit(|py| py.detach(|| drop(owner.take())));
+            interpreter::drop_released(core::mem::replace(&mut self.owner, Arc::new(())));
         }
     }
 }

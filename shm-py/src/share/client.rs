@@ -43,9 +43,7 @@ impl ShareClient {
 impl Drop for ShareClient {
     fn drop(&mut self) {
         // Whoever is the last to go joins a thread that may want the interpreter.
-        let client = self.client.clone();
-        let mut client = Some(client);
-        interpreter::visit(|py| py.detach(|| drop(client.take())));
+        interpreter::drop_released(self.client.clone());
     }
 }
 

@@ -37,8 +37,7 @@ impl ShareHandle {
 impl Drop for ShareHandle {
     fn drop(&mut self) {
         // The client may be busy in a thread that wants the interpreter.
-        let mut handle = self.handle.take();
-        interpreter::visit(|py| py.detach(|| drop(handle.take())));
+        interpreter::drop_released(self.handle.take());
     }
 }
 

@@ -81,9 +81,8 @@ impl Drop for SharePending {
     fn drop(&mut self) {
         // A request that is given up tells its server so, and the client may be busy in a thread that wants
         // the interpreter.
-        let mut state =
-            Some(core::mem::replace(self.state.get_mut(), State::Over { cancelled: true }));
-        interpreter::visit(|py| py.detach(|| drop(state.take())));
+        let over = State::Over { cancelled: true };
+        interpreter::drop_released(core::mem::replace(self.state.get_mut(), over));
     }
 }
 

@@ -33,8 +33,7 @@ impl ShareServer {
 impl Drop for ShareServer {
     fn drop(&mut self) {
         // Its workers may want the interpreter before they end.
-        let mut server = self.server.take();
-        interpreter::visit(|py| py.detach(|| drop(server.take())));
+        interpreter::drop_released(self.server.take());
     }
 }
 

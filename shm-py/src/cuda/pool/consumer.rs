@@ -231,10 +231,9 @@ impl DeviceConsumer {
 
 impl Drop for DeviceConsumer {
     fn drop(&mut self) {
-        let mut seated = self.seated.get_mut().take();
-        if seated.is_some() {
+        if let Some(seated) = self.seated.get_mut().take() {
             // It waits for copies that are going on.
-            interpreter::visit(|py| py.detach(|| drop(seated.take())));
+            interpreter::drop_released(seated);
         }
     }
 }

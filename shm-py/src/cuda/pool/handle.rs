@@ -428,10 +428,9 @@ overdue_after=1.0, metadata=b'', device='cuda:0', stream_ordered=True)")]
 
 impl Drop for DevicePool {
     fn drop(&mut self) {
-        let mut opened = self.opened.get_mut().take();
-        if opened.is_some() {
+        if let Some(opened) = self.opened.get_mut().take() {
             // It waits for the work that was queued through it.
-            interpreter::visit(|py| py.detach(|| drop(opened.take())));
+            interpreter::drop_released(opened);
         }
     }
 }

@@ -132,10 +132,10 @@ fn tensor_over(lent: &Arc<Lent>) -> PyResult<DeviceTensor> {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        let Some(slot) = self.stage.end(End::Aborted) else { return };
-        // It waits for what was queued on it.
-        let mut slot = Some(slot);
-        interpreter::visit(|py| py.detach(|| drop(slot.take())));
+        if let Some(slot) = self.stage.end(End::Aborted) {
+            // It waits for what was queued on it.
+            interpreter::drop_released(slot);
+        }
     }
 }
 
