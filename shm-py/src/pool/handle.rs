@@ -11,7 +11,7 @@ use crate::pool::lending::{self, Attached, Begun};
 use crate::pool::opening::{Terms, may_come, open_in_slices};
 use crate::pool::slot::Slot;
 use crate::pool::ticket::Ticket;
-use crate::pool::wish::{self, Waiter};
+use crate::pool::wish;
 use crate::pool::{audience, errors, tree};
 use crate::wait;
 use parking_lot::{Mutex, RwLock};
@@ -98,13 +98,7 @@ impl Pool {
         policy: Policy,
         deadline: Deadline,
     ) -> PyResult<Bound<'py, Slot>> {
-        match self.begin(py, bytes, policy, deadline)? {
-            Ok(slot) => Bound::new(py, slot),
-            Err(mut wish) => {
-                let slot = wish::wait(py, &mut wish, deadline)?;
-                Ok(slot.into_bound(py).cast_into::<Slot>()?)
-            }
-        }
+        wish::fulfil(py, self.begin(py, bytes, policy, deadline)?, deadline)
     }
 
     #[inline]
@@ -276,10 +270,7 @@ overdue_after=1.0, persistent=False, metadata=b'')")]
         policy: &str,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (policy, deadline) = (lending::policy(policy)?, wait::deadline(timeout)?);
-        match self.begin(py, nbytes, policy, deadline)? {
-            Ok(slot) => Ok(Bound::new(py, slot)?.into_any()),
-            Err(wish) => Ok(Bound::new(py, Waiter::new(Box::new(wish), deadline))?.into_any()),
-        }
+        wish::or_waiter(py, self.begin(py, nbytes, policy, deadline)?, deadline)
     }
 
     /// Packs a tree of arrays into one slot, publishes it, and returns the Ticket: pack() and

@@ -9,6 +9,7 @@ use crate::wait;
 use parking_lot::Mutex;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
+use pyo3::{IntoPyObjectExt, PyClass};
 use shm_core::Deadline;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,6 +25,33 @@ pub(crate) trait Wish: Send {
 
     /// What the caller is told when time is up: an error, unless it came true at the last moment.
     fn too_late(&mut self) -> Answer;
+}
+
+/// What is there, else what is waited for until `deadline`.
+pub(crate) fn fulfil<'py, T>(
+    py: Python<'py>,
+    begun: Result<T, impl Wish>,
+    deadline: Deadline,
+) -> PyResult<Bound<'py, T>>
+where
+    T: PyClass + Into<PyClassInitializer<T>>,
+{
+    match begun {
+        Ok(there) => Bound::new(py, there),
+        Err(mut wish) => Ok(wait(py, &mut wish, deadline)?.into_bound(py).cast_into::<T>()?),
+    }
+}
+
+/// What is there, else a Waiter that waits for it until `deadline`.
+pub(crate) fn or_waiter<'py>(
+    py: Python<'py>,
+    begun: Result<impl IntoPyObject<'py>, impl Wish + 'static>,
+    deadline: Deadline,
+) -> PyResult<Bound<'py, PyAny>> {
+    match begun {
+        Ok(there) => there.into_bound_py_any(py),
+        Err(wish) => Waiter::new(Box::new(wish), deadline).into_bound_py_any(py),
+    }
 }
 
 /// Waits for `wish` until `deadline`. Signals are heard between the turns.

@@ -260,13 +260,7 @@ impl Queue {
         timeout: Option<f64>,
     ) -> PyResult<Bound<'py, Ticket>> {
         let deadline = wait::deadline(timeout)?;
-        match self.begin_get(py, consumer, deadline)? {
-            Ok(ticket) => Bound::new(py, ticket),
-            Err(mut wish) => {
-                let ticket = wish::wait(py, &mut wish, deadline)?;
-                Ok(ticket.into_bound(py).cast_into::<Ticket>()?)
-            }
-        }
+        wish::fulfil(py, self.begin_get(py, consumer, deadline)?, deadline)
     }
 
     /// The next Ticket for a consumer, without waiting.
@@ -306,10 +300,7 @@ impl Queue {
         timeout: Option<f64>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let deadline = wait::deadline(timeout)?;
-        match self.begin_get(py, consumer, deadline)? {
-            Ok(ticket) => Ok(Bound::new(py, ticket)?.into_any()),
-            Err(wish) => Ok(Bound::new(py, Waiter::new(Box::new(wish), deadline))?.into_any()),
-        }
+        wish::or_waiter(py, self.begin_get(py, consumer, deadline)?, deadline)
     }
 
     /// None if it was put, or what to wait for.

@@ -14,7 +14,7 @@ use crate::pool::store::reservation::Reservation;
 use crate::pool::store::retrieved::Retrieved;
 use crate::pool::store::trouble;
 use crate::pool::store::waiting::{RetrieveWish, StoreWish};
-use crate::pool::wish::{self, Waiter};
+use crate::pool::wish;
 use crate::wait;
 use parking_lot::RwLock;
 use pyo3::prelude::*;
@@ -92,13 +92,7 @@ impl Store {
         layout: Layout,
         deadline: Deadline,
     ) -> PyResult<Bound<'py, Reservation>> {
-        match self.begin_store(py, key, layout, deadline)? {
-            Ok(reservation) => Bound::new(py, reservation),
-            Err(mut wish) => {
-                let reservation = wish::wait(py, &mut wish, deadline)?;
-                Ok(reservation.into_bound(py).cast_into::<Reservation>()?)
-            }
-        }
+        wish::fulfil(py, self.begin_store(py, key, layout, deadline)?, deadline)
     }
 
     fn begin_retrieve(
@@ -333,10 +327,7 @@ overdue_after=1.0, persistent=False, metadata=b'')")]
     ) -> PyResult<Bound<'py, PyAny>> {
         let (key, layout) = (Key::of(key)?, Layout::of_argument(layout)?);
         let deadline = wait::deadline(timeout)?;
-        match self.begin_store(py, key, layout, deadline)? {
-            Ok(reservation) => Ok(Bound::new(py, reservation)?.into_any()),
-            Err(wish) => Ok(Bound::new(py, Waiter::new(Box::new(wish), deadline))?.into_any()),
-        }
+        wish::or_waiter(py, self.begin_store(py, key, layout, deadline)?, deadline)
     }
 
     /// What was retrieved, or what to wait for.
@@ -347,10 +338,7 @@ overdue_after=1.0, persistent=False, metadata=b'')")]
         timeout: Option<f64>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let deadline = wait::deadline(timeout)?;
-        match self.begin_retrieve(py, Key::several(keys)?, deadline)? {
-            Ok(retrieved) => Ok(retrieved.into_bound(py)),
-            Err(wish) => Ok(Bound::new(py, Waiter::new(Box::new(wish), deadline))?.into_any()),
-        }
+        wish::or_waiter(py, self.begin_retrieve(py, Key::several(keys)?, deadline)?, deadline)
     }
 
     /// Ends this handle; the owner's takes the store's name away, unless the store is persistent. Waits
