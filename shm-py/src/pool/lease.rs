@@ -5,7 +5,7 @@
 
 use crate::pool::arguments;
 use crate::pool::errors;
-use crate::pool::memory::{self, Form, Place};
+use crate::pool::memory::{Buffer, Form, Place};
 use numpy::PyUntypedArray;
 use parking_lot::Mutex;
 use pyo3::exceptions::PyValueError;
@@ -19,7 +19,7 @@ use std::sync::Arc;
 #[pyclass(frozen, weakref, module = "shm_py")]
 pub(crate) struct Lease {
     held: Arc<Held>,
-    buffer: Mutex<Option<Py<PyAny>>>,
+    buffer: Buffer,
 }
 
 /// The hold, shared by the handle and the arrays over it.
@@ -104,7 +104,7 @@ impl Held {
 impl Lease {
     #[inline]
     pub(crate) fn new(held: Arc<Held>) -> Lease {
-        Lease { held, buffer: Mutex::default() }
+        Lease { held, buffer: Buffer::default() }
     }
 
     pub(crate) fn held(&self) -> &Arc<Held> {
@@ -112,10 +112,7 @@ impl Lease {
     }
 
     fn let_go(&self, py: Python<'_>) {
-        if let Some(buffer) = self.buffer.lock().take() {
-            // Something else looks through it; that is the caller's, who was told.
-            let _ = buffer.call_method0(py, "release");
-        }
+        self.buffer.release(py);
         let lease = self.held.lease.lock().take();
         drop(lease);
     }
@@ -166,13 +163,7 @@ impl Lease {
     #[getter]
     fn buffer<'py>(&self, py: Python<'py>) -> PyResult<Py<PyAny>> {
         self.held.check(py)?;
-        if let Some(buffer) = &*self.buffer.lock() {
-            return Ok(buffer.clone_ref(py));
-        }
-        let array = self.held.view(py, &memory::all_bytes(py, self.held.len())?, 0)?;
-        let buffer = memory::bytes_of(&array)?.unbind();
-        *self.buffer.lock() = Some(buffer.clone_ref(py));
-        Ok(buffer)
+        self.buffer.get(py, self.held.len(), |bytes| self.held.view(py, bytes, 0))
     }
 
     /// Gives the publication back, at once: this consumer is done with it. Releasing twice is harmless.

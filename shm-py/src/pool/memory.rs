@@ -5,6 +5,7 @@
 use crate::array::{self, Order, shape_text};
 use crate::dtype;
 use numpy::{PyArrayDescr, PyArrayDescrMethods, PyUntypedArray};
+use parking_lot::Mutex;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
@@ -118,13 +119,36 @@ impl<'py> Form<'py> {
     }
 }
 
-/// The bytes of an array as a memoryview.
-pub(crate) fn bytes_of<'py>(array: &Bound<'py, PyUntypedArray>) -> PyResult<Bound<'py, PyAny>> {
-    array.py().import("builtins")?.getattr("memoryview")?.call1((array,))
+/// The memoryview of its bytes that a handle gives out: always the same one, until it is released.
+#[derive(Default)]
+pub(crate) struct Buffer {
+    given: Mutex<Option<Py<PyAny>>>,
 }
 
-/// All of a place as an array of bytes.
-pub(crate) fn all_bytes<'py>(py: Python<'py>, len: usize) -> PyResult<Form<'py>> {
-    let byte = PyArrayDescr::new(py, PyString::new(py, "uint8"))?;
-    Form::new(byte, vec![len], Order::C)
+impl Buffer {
+    /// The memoryview; `view` makes the array under it, of `len` bytes, the first time.
+    pub(crate) fn get<'py>(
+        &self,
+        py: Python<'py>,
+        len: usize,
+        view: impl FnOnce(&Form<'py>) -> PyResult<Bound<'py, PyUntypedArray>>,
+    ) -> PyResult<Py<PyAny>> {
+        if let Some(buffer) = &*self.given.lock() {
+            return Ok(buffer.clone_ref(py));
+        }
+        let byte = PyArrayDescr::new(py, PyString::new(py, "uint8"))?;
+        let array = view(&Form::new(byte, vec![len], Order::C)?)?;
+        let buffer = py.import("builtins")?.getattr("memoryview")?.call1((array,))?.unbind();
+        *self.given.lock() = Some(buffer.clone_ref(py));
+        Ok(buffer)
+    }
+
+    /// Nobody looks through it any more.
+    pub(crate) fn release(&self, py: Python<'_>) {
+        let given = self.given.lock().take();
+        if let Some(buffer) = given {
+            // Something else looks through it; that is the caller's, who was told.
+            let _ = buffer.call_method0(py, "release");
+        }
+    }
 }

@@ -7,7 +7,7 @@ use crate::array;
 use crate::pool::arguments;
 use crate::pool::audience;
 use crate::pool::errors;
-use crate::pool::memory::{self, Form, Place};
+use crate::pool::memory::{Buffer, Form, Place};
 use crate::pool::stage::{End, Stage};
 use crate::pool::ticket::Ticket;
 use numpy::PyUntypedArray;
@@ -24,7 +24,8 @@ use std::sync::Arc;
 #[pyclass(frozen, weakref, module = "shm_py")]
 pub(crate) struct Slot {
     lent: Arc<Lent>,
-    views: Mutex<Views>,
+    arrays: Mutex<Vec<Py<PyWeakrefReference>>>,
+    buffer: Buffer,
 }
 
 /// The slot, shared by the handle and the arrays over it.
@@ -35,13 +36,6 @@ pub(crate) struct Lent {
     pool: shm_pool::Pool,
     place: Place,
     capacity: usize,
-}
-
-/// What the handle has given out.
-#[derive(Default)]
-struct Views {
-    arrays: Vec<Py<PyWeakrefReference>>,
-    buffer: Option<Py<PyAny>>,
 }
 
 /// What an array over a slot has as its base.
@@ -57,7 +51,7 @@ impl Slot {
         let place = Place { start: slot.as_mut_ptr(), len: slot.byte_len(), writable: true };
         let (index, generation, capacity) = (slot.index(), slot.generation(), slot.capacity());
         let lent = Lent { stage: Stage::new(slot, index, generation), pool, place, capacity };
-        Slot { lent: Arc::new(lent), views: Mutex::default() }
+        Slot { lent: Arc::new(lent), arrays: Mutex::default(), buffer: Buffer::default() }
     }
 
     /// An array over the slot as it is being filled, from byte `offset` on.
@@ -92,17 +86,14 @@ impl Slot {
 
     /// What was given out must not change the slot any more.
     fn freeze(&self, py: Python<'_>) {
-        let Views { arrays, buffer } = core::mem::take(&mut *self.views.lock());
+        let arrays = core::mem::take(&mut *self.arrays.lock());
         for array in arrays {
             let array = array.bind(py).upgrade();
             if let Some(array) = array.as_ref().and_then(|array| array.cast().ok()) {
                 array::make_read_only(array);
             }
         }
-        if let Some(buffer) = buffer {
-            // Something else looks through it; that is the caller's, who was told.
-            let _ = buffer.call_method0(py, "release");
-        }
+        self.buffer.release(py);
     }
 }
 
@@ -135,11 +126,11 @@ impl Slot {
         let form = Form::of_arguments(shape, dtype, order)?;
         let array = self.view(py, &form, offset.0)?;
         let watch = PyWeakrefReference::new(array.as_any())?.unbind();
-        let mut views = self.views.lock();
-        if views.arrays.len() == views.arrays.capacity() {
-            views.arrays.retain(|array| array.bind(py).upgrade().is_some());
+        let mut arrays = self.arrays.lock();
+        if arrays.len() == arrays.capacity() {
+            arrays.retain(|array| array.bind(py).upgrade().is_some());
         }
-        views.arrays.push(watch);
+        arrays.push(watch);
         Ok(array)
     }
 
@@ -148,13 +139,7 @@ impl Slot {
     #[getter]
     fn buffer<'py>(&self, py: Python<'py>) -> PyResult<Py<PyAny>> {
         self.lent.check(py)?;
-        if let Some(buffer) = &self.views.lock().buffer {
-            return Ok(buffer.clone_ref(py));
-        }
-        let array = self.view(py, &memory::all_bytes(py, self.lent.place.len)?, 0)?;
-        let buffer = memory::bytes_of(&array)?.unbind();
-        self.views.lock().buffer = Some(buffer.clone_ref(py));
-        Ok(buffer)
+        self.buffer.get(py, self.lent.place.len, |bytes| self.view(py, bytes, 0))
     }
 
     /// Makes the slot readable, and returns the Ticket that it is redeemed with. `consumers` says who
