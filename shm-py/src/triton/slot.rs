@@ -319,18 +319,11 @@ sequence_end=False, priority=0, server_timeout=None, parameters=None, outputs=No
             version,
         };
         let interrupt = Interrupt::default();
-        let options = interrupt.watch(keywords.options()?);
-        let mut slot = self.held.take(py)?;
-        let before = slot.memory();
-        let frozen = self.held.freeze(py);
-        let found = py
-            .detach(|| -> Result<Vec<Found>, InferError> { Ok(Found::all(&slot.run(&options)?)?) });
-        let memory = slot.memory();
-        self.held.settle(py, slot, before.as_ref(), frozen);
+        let mut errand = self.errand(py, interrupt.watch(keywords.options()?))?;
+        let found = py.detach(|| errand.run());
+        let arrays = errand.end(py, found);
         interrupt.check()?;
-        let found = found.map_err(|error| errors::infer(py, error))?;
-        let memory = memory.ok_or_else(|| errors::infer(py, InferError::SlotGone))?;
-        self.held.views(py, memory, &found)
+        arrays
     }
 
     /// As run(), awaited. Cancelling the task gives up the wait, and the slot is gone then.
@@ -369,9 +362,13 @@ sequence_end=False, priority=0, server_timeout=None, parameters=None, outputs=No
             outputs,
             version,
         };
-        let options = keywords.options()?;
-        let errand = self.errand(py, options)?;
-        super::awaited(py, Call::new(errand.run())?)
+        let mut errand = self.errand(py, keywords.options()?)?;
+        let job = async move {
+            let found = errand.run_async().await;
+            let answer: Answer = Box::new(move |py| Ok(errand.end(py, found)?.into_any().unbind()));
+            answer
+        };
+        super::awaited(py, Call::new(job)?)
     }
 
     /// Gives the slot back, at once. Harmless if that has happened.
@@ -430,7 +427,7 @@ struct Address(*mut u8);
 // SAFETY: an address; who builds an array over it vouches for what lies there.
 unsafe impl Send for Address {}
 
-/// A run of a slot that is awaited: until it ends the slot is here.
+/// A run of a slot: until it ends the slot is here.
 struct Errand {
     held: Arc<Held>,
     slot: Option<InferSlot>,
@@ -449,24 +446,30 @@ impl TritonSlot {
 }
 
 impl Errand {
-    async fn run(mut self) -> Answer {
-        let found = match &mut self.slot {
-            Some(slot) => match slot.run_async(&self.options).await {
-                Ok(outputs) => Found::all(&outputs).map_err(InferError::from),
-                Err(error) => Err(error),
-            },
-            None => Err(InferError::SlotGone),
-        };
-        Box::new(move |py| {
-            let memory = self.slot.as_ref().and_then(InferSlot::memory);
-            if let Some(slot) = self.slot.take() {
-                let frozen = core::mem::take(&mut self.frozen);
-                self.held.settle(py, slot, self.before.as_ref(), frozen);
-            }
-            let found = found.map_err(|error| errors::infer(py, error))?;
-            let memory = memory.ok_or_else(|| errors::infer(py, InferError::SlotGone))?;
-            Ok(self.held.views(py, memory, &found)?.into_any().unbind())
-        })
+    fn run(&mut self) -> Result<Vec<Found>, InferError> {
+        let slot = self.slot.as_mut().ok_or(InferError::SlotGone)?;
+        Ok(Found::all(&slot.run(&self.options)?)?)
+    }
+
+    async fn run_async(&mut self) -> Result<Vec<Found>, InferError> {
+        let slot = self.slot.as_mut().ok_or(InferError::SlotGone)?;
+        Ok(Found::all(&slot.run_async(&self.options).await?)?)
+    }
+
+    /// Puts the slot back; the arrays over the outputs that were found in it.
+    fn end<'py>(
+        mut self,
+        py: Python<'py>,
+        found: Result<Vec<Found>, InferError>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let memory = self.slot.as_ref().and_then(InferSlot::memory);
+        if let Some(slot) = self.slot.take() {
+            let frozen = core::mem::take(&mut self.frozen);
+            self.held.settle(py, slot, self.before.as_ref(), frozen);
+        }
+        let found = found.map_err(|error| errors::infer(py, error))?;
+        let memory = memory.ok_or_else(|| errors::infer(py, InferError::SlotGone))?;
+        self.held.views(py, memory, &found)
     }
 }
 
