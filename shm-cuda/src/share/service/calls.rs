@@ -16,6 +16,14 @@ pub(super) enum Purpose {
     Forget(Caller),
 }
 
+/// What a caller is answered with.
+#[derive(Clone, Copy, Debug)]
+enum Wanted {
+    Value,
+    /// The number of a task, at once.
+    Task,
+}
+
 /// How the key of a call is found.
 enum Plan {
     /// It has none.
@@ -39,12 +47,7 @@ impl Service {
         now: Now,
         effects: &mut Vec<Effect>,
     ) {
-        if caller.request == 0 {
-            return;
-        }
-        if let Err(failure) = self.try_call(caller, endpoint, arguments, now, effects) {
-            self.fail(caller, failure, effects);
-        }
+        self.begin(caller, endpoint, arguments, Wanted::Value, now, effects);
     }
 
     /// The same as [`Request::Submit`](super::Request::Submit).
@@ -56,12 +59,7 @@ impl Service {
         now: Now,
         effects: &mut Vec<Effect>,
     ) {
-        if caller.request == 0 {
-            return;
-        }
-        if let Err(failure) = self.try_submit(caller, endpoint, arguments, now, effects) {
-            self.fail(caller, failure, effects);
-        }
+        self.begin(caller, endpoint, arguments, Wanted::Task, now, effects);
     }
 
     /// The same as [`Request::InvalidateCall`](super::Request::InvalidateCall).
@@ -166,50 +164,53 @@ impl Service {
         }
     }
 
-    fn try_call(
+    /// Takes a call in, or says why not. Nobody is told of a request without a number.
+    fn begin(
         &mut self,
         caller: Caller,
         endpoint: &str,
         arguments: Arguments,
+        wanted: Wanted,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        if caller.request == 0 {
+            return;
+        }
+        if let Err(failure) = self.try_begin(caller, endpoint, arguments, wanted, now, effects) {
+            self.fail(caller, failure, effects);
+        }
+    }
+
+    fn try_begin(
+        &mut self,
+        caller: Caller,
+        endpoint: &str,
+        arguments: Arguments,
+        wanted: Wanted,
         now: Now,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Failure> {
         let index = self.accept(caller, endpoint)?;
         let arguments = Arc::new(arguments);
         let plan = self.plan(index, &arguments)?;
-        let party = match self.offers.get(index).endpoint.options.execution {
-            Execution::Direct => {
+        let party = match (wanted, self.offers.get(index).endpoint.options.execution) {
+            (Wanted::Value, Execution::Direct) => {
                 self.admit(index, &plan, now)?;
                 Party::Caller(caller)
             }
-            Execution::Task => {
+            (Wanted::Value, Execution::Task) | (Wanted::Task, _) => {
                 self.make_room(effects)?;
                 self.admit(index, &plan, now)?;
                 let task = self.open_task(index, caller.connection, now);
-                self.wait_for(caller, task);
+                match wanted {
+                    Wanted::Value => self.wait_for(caller, task),
+                    Wanted::Task => self.reply(caller, Reply::Submitted(task), effects),
+                }
                 Party::Task(task)
             }
         };
         self.pursue(party, index, arguments, plan, now, effects);
-        Ok(())
-    }
-
-    fn try_submit(
-        &mut self,
-        caller: Caller,
-        endpoint: &str,
-        arguments: Arguments,
-        now: Now,
-        effects: &mut Vec<Effect>,
-    ) -> Result<(), Failure> {
-        let index = self.accept(caller, endpoint)?;
-        let arguments = Arc::new(arguments);
-        let plan = self.plan(index, &arguments)?;
-        self.make_room(effects)?;
-        self.admit(index, &plan, now)?;
-        let task = self.open_task(index, caller.connection, now);
-        self.reply(caller, Reply::Submitted(task), effects);
-        self.pursue(Party::Task(task), index, arguments, plan, now, effects);
         Ok(())
     }
 
