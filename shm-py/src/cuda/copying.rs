@@ -6,6 +6,7 @@
 use crate::array::{self, ArrayForm, Bytes};
 use crate::cuda::foreign::Source;
 use crate::cuda::layout::Layout;
+use crate::cuda::pool::payload;
 use crate::cuda::queue::Queue;
 use crate::cuda::{DeviceTensor, errors};
 use crate::dtype;
@@ -84,11 +85,7 @@ impl DeviceTensor {
         out: Option<&Bound<'py, PyAny>>,
         stream: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyUntypedArray>> {
-        let given = Queue::parse(stream)?;
-        let queue = match given {
-            Some(queue) => queue.get(),
-            None => self.lane().queue.as_ref(),
-        };
+        let queue = self.queue(stream)?;
         self.download(py, out, queue)
     }
 
@@ -107,11 +104,7 @@ impl DeviceTensor {
         x: &Bound<'_, PyAny>,
         stream: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
-        let given = Queue::parse(stream)?;
-        let queue = match given {
-            Some(queue) => queue.get(),
-            None => self.lane().queue.as_ref(),
-        };
+        let queue = self.queue(stream)?;
         self.check_target()?;
         let (dtype, shape) = (self.core_dtype(), self.layout().shape.as_slice());
         let Some(source) = Source::of(x)? else {
@@ -123,11 +116,7 @@ impl DeviceTensor {
         let foreign = source.take(py, &self.lane().device, queue)?;
         foreign.layout.check_same(dtype, shape)?;
         foreign.layout.check_contiguous()?;
-        let len = foreign.layout.byte_len();
-        // SAFETY: the producer says so and the driver agreed; `foreign` keeps the memory until the copy
-        // is done.
-        let from = unsafe { DeviceSlice::from_raw(&lane.device, foreign.address, len) };
-        copy_device(py, self.bytes(), from, queue)?;
+        copy_device(py, self.bytes(), payload::bytes(&foreign, &lane), queue)?;
         drop(foreign.owner);
         Ok(())
     }
@@ -137,6 +126,12 @@ impl DeviceTensor {
     /// A new host array with its elements.
     pub(super) fn to_host<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyUntypedArray>> {
         self.download(py, None, self.lane().queue.as_ref())
+    }
+
+    /// The stream that `stream=` names, else this package's own.
+    fn queue(&self, stream: Option<&Bound<'_, PyAny>>) -> PyResult<StreamRef<'_>> {
+        let given = Queue::parse(stream)?;
+        Ok(given.map_or_else(|| self.lane().queue.as_ref(), |queue| queue.get()))
     }
 
     fn download<'py>(

@@ -6,6 +6,7 @@
 use crate::array::{self, ArrayForm, Bytes};
 use crate::cuda::foreign::{Foreign, Source};
 use crate::cuda::held::DeviceHeld;
+use crate::cuda::pool::payload;
 use crate::cuda::queue::Queue;
 use crate::cuda::side::OnDevice;
 use crate::cuda::{device::Lane, errors};
@@ -69,10 +70,7 @@ impl OnDevice {
         let mut kept = None;
         match payload {
             Payload::Device { foreign, lane } => {
-                let len = foreign.layout.byte_len();
-                // SAFETY: the producer says so and the driver agreed; the owner is kept until the copy
-                // is done.
-                let data = unsafe { DeviceSlice::from_raw(&lane.device, foreign.address, len) };
+                let data = payload::bytes(&foreign, &lane);
                 let writer = &mut held.writer;
                 py.detach(|| writer.publish_tagged(data, tag, queue.get())).map_err(failed)?;
                 kept = Some(foreign.owner);

@@ -7,11 +7,11 @@ use crate::cuda::copying::HostFrame;
 use crate::cuda::device::Lane;
 use crate::cuda::foreign::{Foreign, Source};
 use crate::cuda::layout::Layout;
+use crate::cuda::pool::payload;
 use crate::cuda::queue::Queue;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use shm_core::TensorDesc;
-use shm_cuda::DeviceSlice;
 use shm_cuda::transport::SourceTensor;
 use std::sync::Arc;
 
@@ -85,8 +85,7 @@ impl Part {
                 SourceTensor::host(desc, bytes).map_err(refused)
             }
             Memory::Device { foreign, lane } => {
-                // SAFETY: the producer says so and the driver agreed; `foreign` keeps the memory.
-                let memory = unsafe { DeviceSlice::from_raw(&lane.device, foreign.address, len) };
+                let memory = payload::bytes(foreign, lane);
                 let tensor = SourceTensor::device(desc, memory).map_err(refused)?;
                 Ok(tensor.owned_by(foreign.owner.clone()))
             }
