@@ -3,7 +3,7 @@
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBool;
-use shm_cuda::StreamRef;
+use shm_cuda::{CudaStream, StreamRef};
 
 /// A stream of the caller's; whoever passed it keeps it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +28,11 @@ impl Queue {
     /// As producers announce it; 1 and 2 are the default streams.
     pub(crate) fn from_handle(handle: usize) -> Queue {
         Queue { handle }
+    }
+
+    /// One of this package's own, which the caller keeps.
+    pub(crate) fn of(stream: &CudaStream) -> Queue {
+        Queue::from_handle(stream.as_ref().as_raw())
     }
 
     pub(crate) fn get(self) -> StreamRef<'static> {

@@ -71,7 +71,7 @@ impl OnDevice {
 
     /// The caller's queue, or the handle's own.
     pub(crate) fn queue(&self, given: Option<Queue>) -> Queue {
-        given.unwrap_or_else(|| Queue::from_handle(self.queue.as_ref().as_raw()))
+        given.unwrap_or_else(|| Queue::of(&self.queue))
     }
 }
 

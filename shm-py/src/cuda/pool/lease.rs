@@ -97,8 +97,7 @@ impl Held {
 
     /// The stream for a copy: one that has the bytes.
     fn queue(&self, given: Option<Queue>) -> Queue {
-        let own = || Queue::from_handle(self.lane().queue.as_ref().as_raw());
-        given.or(self.waiting).unwrap_or_else(own)
+        given.or(self.waiting).unwrap_or_else(|| Queue::of(&self.lane().queue))
     }
 
     fn address(&self) -> PyResult<u64> {

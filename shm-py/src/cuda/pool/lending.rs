@@ -75,8 +75,7 @@ impl DevicePool {
         let (policy, deadline) = (lending::policy(policy)?, wait::deadline(timeout)?);
         let given = Queue::parse(stream)?;
         let shared = self.attached(py)?.shared;
-        let own = || Queue::from_handle(shared.lane.queue.as_ref().as_raw());
-        let queue = given.unwrap_or_else(own);
+        let queue = given.unwrap_or_else(|| Queue::of(&shared.lane.queue));
         let payload = Payload::of(value, &shared.lane, queue)?;
         let slot = self.lend_within(py, payload.layout()?, policy, deadline)?;
         slot.fill(py, payload, (queue, given.is_some()))?;

@@ -111,7 +111,7 @@ impl Lent {
     }
 
     fn own_queue(&self) -> Queue {
-        Queue::from_handle(self.lane().queue.as_ref().as_raw())
+        Queue::of(&self.lane().queue)
     }
 
     fn address(&self) -> PyResult<u64> {

@@ -157,7 +157,7 @@ impl Receiver {
     ) -> PyResult<Vec<Bound<'py, PyAny>>> {
         let lane = Lane::named(device)?;
         let given = Queue::parse(stream)?;
-        let queue = given.unwrap_or_else(|| Queue::from_handle(lane.queue.as_ref().as_raw()));
+        let queue = given.unwrap_or_else(|| Queue::of(&lane.queue));
         let mut arriving = Arriving {
             receiver: &self.receiver,
             lane: &lane,

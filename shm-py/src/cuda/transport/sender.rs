@@ -233,7 +233,7 @@ impl Sender {
     ) -> PyResult<Vec<(usize, Proxy)>> {
         let on_device = group.iter().find_map(|(_, tensor)| tensor.ordinal());
         let lane = on_device.map(|ordinal| self.lane(py, ordinal)).transpose()?;
-        let own = || lane.as_ref().map(|lane| Queue::from_handle(lane.queue.as_ref().as_raw()));
+        let own = || lane.as_ref().map(|lane| Queue::of(&lane.queue));
         // Without a device nothing is ever queued.
         let queue = given.or_else(own).unwrap_or(Queue::from_handle(0));
         let (mut frames, mut parts, mut indices) = (Vec::new(), Vec::new(), Vec::new());
