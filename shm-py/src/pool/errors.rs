@@ -120,6 +120,13 @@ pub(crate) fn closed(py: Python<'_>, what: &str, name: &str, again: &str) -> PyE
     Kind::Pool.error(py, format!("{what} {name} is closed here; get it again with {again}({name})"))
 }
 
+/// The error of a lease that was released.
+pub(crate) fn released(index: usize) -> PyErr {
+    PyValueError::new_err(format!(
+        "the lease of slot {index} was released; its memory may be in use again"
+    ))
+}
+
 pub(crate) fn config(error: &ConfigError) -> PyErr {
     PyValueError::new_err(error.to_string())
 }

@@ -93,10 +93,7 @@ impl Held {
         }
         match self.lease.lock().is_some() {
             true => Ok(()),
-            false => Err(PyValueError::new_err(format!(
-                "the lease of slot {} was released; its memory may be in use again",
-                self.index
-            ))),
+            false => Err(errors::released(self.index)),
         }
     }
 }

@@ -82,7 +82,9 @@ impl DeviceLease {
         let copied = py.detach(|| {
             held.lease.lock().as_mut().map(|lease| lease.copy_part(0, target, queue.get()))
         });
-        copied.ok_or_else(|| held.over())?.map_err(|error: CopyError| errors::copy(py, error))?;
+        copied
+            .ok_or_else(|| host::released(held.index))?
+            .map_err(|error: CopyError| errors::copy(py, error))?;
         match given {
             Some(queue) => held.shared.sources.keep(py, &held.lane().device, queue, owner),
             None => held.finish(py, queue),
@@ -102,7 +104,10 @@ impl Held {
 
     fn address(&self) -> PyResult<u64> {
         let lease = self.lease.lock();
-        lease.as_ref().map(|lease| lease.slice().address()).ok_or_else(|| self.over())
+        lease
+            .as_ref()
+            .map(|lease| lease.slice().address())
+            .ok_or_else(|| host::released(self.index))
     }
 
     /// Waits for what is queued, hearing signals while the bytes are still to come, and says whether
@@ -130,14 +135,7 @@ impl Held {
             let what = format!("the lease of slot {}", self.index);
             return Err(host::forked(py, &what, &self.shared.name, "create another pool here"));
         }
-        if self.is_released() { Err(self.over()) } else { Ok(()) }
-    }
-
-    fn over(&self) -> PyErr {
-        PyValueError::new_err(format!(
-            "the lease of slot {} was released; its memory may be in use again",
-            self.index
-        ))
+        if self.is_released() { Err(host::released(self.index)) } else { Ok(()) }
     }
 
     fn is_released(&self) -> bool {
