@@ -8,9 +8,10 @@ use numpy::npyffi::{
     get_type_object, npy_intp,
 };
 use numpy::{PyArrayDescr, PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods as _};
+use parking_lot::Mutex;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyInt, PySequence};
+use pyo3::types::{PyInt, PySequence, PyWeakrefMethods, PyWeakrefReference};
 use shm_core::copy;
 use std::ffi::{c_int, c_void};
 use std::ptr;
@@ -252,7 +253,7 @@ pub(crate) fn make_read_only(array: &Bound<'_, PyUntypedArray>) {
 }
 
 /// Takes that right away; false if it was not there.
-pub(crate) fn make_read_only_unless_so(array: &Bound<'_, PyUntypedArray>) -> bool {
+fn make_read_only_unless_so(array: &Bound<'_, PyUntypedArray>) -> bool {
     let was_writable = is_writable(array);
     make_read_only(array);
     was_writable
@@ -262,9 +263,58 @@ pub(crate) fn make_read_only_unless_so(array: &Bound<'_, PyUntypedArray>) -> boo
 ///
 /// # Safety
 /// The array was made writable, over memory that still may be written.
-pub(crate) unsafe fn make_writable(array: &Bound<'_, PyUntypedArray>) {
+unsafe fn make_writable(array: &Bound<'_, PyUntypedArray>) {
     // SAFETY: a live array of this thread's, of which the caller says that the flag is right.
     unsafe { (*npyffi::_PyArray_GET_ITEM_DATA(array.as_array_ptr())).flags |= NPY_ARRAY_WRITEABLE };
+}
+
+/// Writable arrays that were given out, as far as they are still there.
+#[derive(Default)]
+pub(crate) struct GivenOut {
+    arrays: Mutex<Vec<Py<PyWeakrefReference>>>,
+}
+
+/// Those of them that nobody may write through for now.
+#[derive(Default)]
+pub(crate) struct Frozen(Vec<Py<PyWeakrefReference>>);
+
+impl GivenOut {
+    pub(crate) fn add(&self, array: &Bound<'_, PyUntypedArray>) -> PyResult<()> {
+        let py = array.py();
+        let watch = PyWeakrefReference::new(array.as_any())?.unbind();
+        let mut arrays = self.arrays.lock();
+        if arrays.len() == arrays.capacity() {
+            arrays.retain(|array| array.bind(py).upgrade().is_some());
+        }
+        arrays.push(watch);
+        Ok(())
+    }
+
+    /// Takes away the right to write through them; returns those that had it.
+    pub(crate) fn freeze(&self, py: Python<'_>) -> Frozen {
+        let mut frozen = core::mem::take(&mut *self.arrays.lock());
+        frozen.retain(|array| {
+            let array = array.bind(py).upgrade();
+            let array = array.as_ref().and_then(|array| array.cast::<PyUntypedArray>().ok());
+            array.is_some_and(make_read_only_unless_so)
+        });
+        Frozen(frozen)
+    }
+
+    /// Gives back what [`freeze`](Self::freeze) has taken.
+    ///
+    /// # Safety
+    /// The memory under them still may be written.
+    pub(crate) unsafe fn thaw(&self, py: Python<'_>, Frozen(frozen): Frozen) {
+        for array in &frozen {
+            let array = array.bind(py).upgrade();
+            if let Some(array) = array.as_ref().and_then(|array| array.cast().ok()) {
+                // SAFETY: it was writable before it was frozen; the rest is the caller's promise.
+                unsafe { make_writable(array) };
+            }
+        }
+        self.arrays.lock().extend(frozen);
+    }
 }
 
 /// A shape as Python writes it.

@@ -3,7 +3,7 @@
 //! Upholds invariants 6 (arrays over it own the mapping, and keep it lent while nobody said otherwise)
 //! and 7 (what is not published is given back).
 
-use crate::array;
+use crate::array::GivenOut;
 use crate::pool::arguments;
 use crate::pool::audience;
 use crate::pool::errors;
@@ -11,9 +11,7 @@ use crate::pool::memory::{Buffer, Form, Place};
 use crate::pool::stage::{End, Stage};
 use crate::pool::ticket::Ticket;
 use numpy::PyUntypedArray;
-use parking_lot::Mutex;
 use pyo3::prelude::*;
-use pyo3::types::{PyWeakrefMethods, PyWeakrefReference};
 use shm_pool::Audience;
 use std::sync::Arc;
 
@@ -24,7 +22,7 @@ use std::sync::Arc;
 #[pyclass(frozen, weakref, module = "shm_py")]
 pub(crate) struct Slot {
     lent: Arc<Lent>,
-    arrays: Mutex<Vec<Py<PyWeakrefReference>>>,
+    arrays: GivenOut,
     buffer: Buffer,
 }
 
@@ -51,7 +49,7 @@ impl Slot {
         let place = Place { start: slot.as_mut_ptr(), len: slot.byte_len(), writable: true };
         let (index, generation, capacity) = (slot.index(), slot.generation(), slot.capacity());
         let lent = Lent { stage: Stage::new(slot, index, generation), pool, place, capacity };
-        Slot { lent: Arc::new(lent), arrays: Mutex::default(), buffer: Buffer::default() }
+        Slot { lent: Arc::new(lent), arrays: GivenOut::default(), buffer: Buffer::default() }
     }
 
     /// An array over the slot as it is being filled, from byte `offset` on.
@@ -86,13 +84,7 @@ impl Slot {
 
     /// What was given out must not change the slot any more.
     fn freeze(&self, py: Python<'_>) {
-        let arrays = core::mem::take(&mut *self.arrays.lock());
-        for array in arrays {
-            let array = array.bind(py).upgrade();
-            if let Some(array) = array.as_ref().and_then(|array| array.cast().ok()) {
-                array::make_read_only(array);
-            }
-        }
+        self.arrays.freeze(py);
         self.buffer.release(py);
     }
 }
@@ -125,12 +117,7 @@ impl Slot {
     ) -> PyResult<Bound<'py, PyUntypedArray>> {
         let form = Form::of_arguments(shape, dtype, order)?;
         let array = self.view(py, &form, offset.0)?;
-        let watch = PyWeakrefReference::new(array.as_any())?.unbind();
-        let mut arrays = self.arrays.lock();
-        if arrays.len() == arrays.capacity() {
-            arrays.retain(|array| array.bind(py).upgrade().is_some());
-        }
-        arrays.push(watch);
+        self.arrays.add(&array)?;
         Ok(array)
     }
 

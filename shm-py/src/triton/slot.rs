@@ -3,7 +3,7 @@
 //! Upholds invariants 1 (no array can be written through while a request may read it) and 6 (arrays own
 //! the mapping, and keep the slot lent while nobody said otherwise).
 
-use crate::array::{self, ArrayForm};
+use crate::array::{ArrayForm, Frozen, GivenOut};
 use crate::triton::call::{Answer, Call, aside_of_interpreter};
 use crate::triton::inputs::{self, Given};
 use crate::triton::interrupt::Interrupt;
@@ -14,7 +14,7 @@ use numpy::PyUntypedArray;
 use parking_lot::Mutex;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyMapping, PyWeakrefMethods, PyWeakrefReference};
+use pyo3::types::{PyDict, PyMapping};
 use shm_core::fork_generation;
 use shm_triton::{DataType, InferError, InferSlot, Model, Options, SlotMemory};
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub(crate) struct TritonSlot {
 pub(crate) struct Held {
     state: Mutex<State>,
     /// The arrays of inputs that were given out.
-    filled: Mutex<Vec<Py<PyWeakrefReference>>>,
+    filled: GivenOut,
     /// There until it is dropped.
     model: Option<Model>,
     born: u64,
@@ -61,7 +61,7 @@ impl TritonSlot {
     pub(crate) fn new(model: Model, slot: InferSlot) -> TritonSlot {
         let held = Held {
             state: Mutex::new(State::Idle(slot)),
-            filled: Mutex::default(),
+            filled: GivenOut::default(),
             model: Some(model),
             born: fork_generation(),
         };
@@ -119,46 +119,17 @@ impl Held {
         let before = slot.memory();
         let done = work(&mut slot);
         if has_moved(before.as_ref(), &slot) {
-            self.freeze(py);
+            self.filled.freeze(py);
         }
         self.put(py, slot);
         done
     }
 
-    /// Nobody writes through an array that was given out, as far as that is known. Returns those who
-    /// could.
-    fn freeze(&self, py: Python<'_>) -> Vec<Py<PyWeakrefReference>> {
-        let mut frozen = core::mem::take(&mut *self.filled.lock());
-        frozen.retain(|array| {
-            let array = array.bind(py).upgrade();
-            let array = array.as_ref().and_then(|array| array.cast::<PyUntypedArray>().ok());
-            array.is_some_and(array::make_read_only_unless_so)
-        });
-        frozen
-    }
-
-    /// They write again.
-    fn thaw(&self, py: Python<'_>, frozen: Vec<Py<PyWeakrefReference>>) {
-        for array in &frozen {
-            let array = array.bind(py).upgrade();
-            if let Some(array) = array.as_ref().and_then(|array| array.cast().ok()) {
-                // SAFETY: an array that `input` made writable, over memory that its base keeps mapped.
-                unsafe { array::make_writable(array) };
-            }
-        }
-        self.filled.lock().extend(frozen);
-    }
-
     /// After a run: back to filling, if the slot is still the same.
-    fn settle(
-        &self,
-        py: Python<'_>,
-        slot: InferSlot,
-        before: Option<&SlotMemory>,
-        frozen: Vec<Py<PyWeakrefReference>>,
-    ) {
+    fn settle(&self, py: Python<'_>, slot: InferSlot, before: Option<&SlotMemory>, frozen: Frozen) {
         if !has_moved(before, &slot) {
-            self.thaw(py, frozen);
+            // SAFETY: arrays of `input`, over memory of the slot, which is still this handle's.
+            unsafe { self.filled.thaw(py, frozen) };
         }
         self.put(py, slot);
     }
@@ -176,16 +147,6 @@ impl Held {
             arrays.set_item(&output.name, unsafe { output.view(py, base.clone())? })?;
         }
         Ok(arrays)
-    }
-
-    fn remember(&self, py: Python<'_>, array: &Bound<'_, PyUntypedArray>) -> PyResult<()> {
-        let watch = PyWeakrefReference::new(array.as_any())?.unbind();
-        let mut filled = self.filled.lock();
-        if filled.len() == filled.capacity() {
-            filled.retain(|array| array.bind(py).upgrade().is_some());
-        }
-        filled.push(watch);
-        Ok(())
     }
 }
 
@@ -246,7 +207,7 @@ impl TritonSlot {
         // SAFETY: `len` bytes of the slot, aligned for every element type, in a mapping that `base` owns
         // and that this process may write.
         let array = unsafe { form.over(py, start, true, base)? };
-        self.held.remember(py, &array)?;
+        self.held.filled.add(&array)?;
         Ok(array)
     }
 
@@ -380,7 +341,7 @@ sequence_end=False, priority=0, server_timeout=None, parameters=None, outputs=No
         }
         let slot = self.held.take(py)?;
         // Before anybody else gets it.
-        self.held.freeze(py);
+        self.held.filled.freeze(py);
         *self.held.state.lock() = State::Closed;
         py.detach(|| drop(slot));
         Ok(())
@@ -432,7 +393,7 @@ struct Errand {
     held: Arc<Held>,
     slot: Option<InferSlot>,
     before: Option<SlotMemory>,
-    frozen: Vec<Py<PyWeakrefReference>>,
+    frozen: Frozen,
     options: Options,
 }
 
@@ -440,7 +401,7 @@ impl TritonSlot {
     fn errand(&self, py: Python<'_>, options: Options) -> PyResult<Errand> {
         let slot = self.held.take(py)?;
         let before = slot.memory();
-        let frozen = self.held.freeze(py);
+        let frozen = self.held.filled.freeze(py);
         Ok(Errand { held: self.held.clone(), slot: Some(slot), before, frozen, options })
     }
 }
