@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -114,6 +115,14 @@ class Service:
     def awaiting(self, **options: Any) -> share.AsyncSharedTensorClient:
         """A client of it for tasks and event loops."""
         return share.AsyncSharedTensorClient(self.base_path, **options)
+
+
+def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+    """Waits for what has to become true."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it does not become true"
+        time.sleep(0.005)
 
 
 def main() -> None:
