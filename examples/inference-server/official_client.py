@@ -9,8 +9,8 @@ import os
 import time
 
 import numpy as np
-import tritonclient.http as triton
-from tritonclient.utils import shared_memory
+import tritonclient.http as triton  # type: ignore[import,unused-ignore]
+from tritonclient.utils import shared_memory  # type: ignore[import,unused-ignore]
 
 MEAN = np.array([0.485, 0.456, 0.406])
 DEVIATION = np.array([0.229, 0.224, 0.225])

@@ -1,13 +1,13 @@
 //! The stubs of the package, checked against the built module and against the code that uses them.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use super::MODULE;
 use super::venv::Venv;
-use super::{MODULE, PACKAGE};
 use crate::process::{self, Finished};
 use crate::workspace::Workspace;
 
@@ -38,17 +38,18 @@ pub fn stubs(workspace: &Workspace, venv: &Venv) -> Result<Checked> {
 const WITHOUT_STUBS: &str =
     "shm_py\\._(?!native)\\w+\\..*\nshm_py\\.share\\.TaskStatus\\.__new__\n";
 
-/// Checks the Python code of the package, its examples and its tests against the stubs.
+/// Checks the Python code of the package, its tests and all examples against the stubs.
 pub fn code(workspace: &Workspace, venv: &Venv) -> Result<Checked> {
     let mut command = venv.python();
     command.args(["-m", "mypy", "--strict", "--cache-dir"]).arg(cache(workspace)?);
-    command.args(CHECKED.map(|folder| Path::new(PACKAGE).join(folder)));
+    command.args(CHECKED);
     command.current_dir(workspace.root());
     checked(command)
 }
 
-/// Folders of the package with code that must agree with the stubs.
-const CHECKED: [&str; 3] = ["python", "examples", "tests"];
+/// Folders with code that must agree with the stubs. Scripts are checked as modules of their own, so no
+/// two may have the same name; the checker names those that have.
+const CHECKED: [&str; 4] = ["shm-py/python", "shm-py/examples", "shm-py/tests", "examples"];
 
 fn cache(workspace: &Workspace) -> Result<PathBuf> {
     let folder = workspace.target_dir().join("mypy");
