@@ -6,7 +6,7 @@ mod latency;
 mod quantiles;
 
 pub use cores::{Cores, pin};
-pub use latency::{Echo, LAST, Latency, PingPong, echo, ping_pong};
+pub use latency::{Echo, Exchange, LAST, Latency, PingPong, echo, ping_pong};
 pub use quantiles::{Quantiles, SHARES};
 
 use std::time::{Duration, Instant};

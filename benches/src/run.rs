@@ -1,6 +1,7 @@
 //! From the command line to the table: what the entry points of the suites share.
 
 use std::process::ExitCode;
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
@@ -11,9 +12,9 @@ use crate::report::{Header, Report, Row};
 use crate::scratch::Sweeper;
 
 /// The rows that could be measured, and how many groups could not.
-pub struct Measured {
+pub struct Measured<R = Row> {
     /// The rows.
-    pub rows: Vec<Row>,
+    pub rows: Vec<R>,
     /// Groups whose messages stand on the standard error output.
     pub failed: usize,
 }
@@ -24,6 +25,31 @@ pub struct Suite<'a> {
     pub roles: &'a [Role],
     /// Measures the rows that the flags ask for.
     pub measure: &'a dyn Fn(&Flags) -> Result<Measured>,
+}
+
+/// Measures the groups that the flags ask for, each by its name. One that fails takes no other with it:
+/// a run shows everything that can be measured.
+pub fn measure_each<R, G: FnOnce() -> Result<Vec<R>>>(
+    groups: impl IntoIterator<Item = (&'static str, G)>,
+    flags: &Flags,
+) -> Measured<R> {
+    let mut rows = Vec::new();
+    let mut failed = 0;
+    for (name, measure) in groups.into_iter().filter(|(name, _)| flags.wants(name)) {
+        let begun = Instant::now();
+        match measure() {
+            Ok(measured) => {
+                let seconds = begun.elapsed().as_secs_f64();
+                eprintln!("{name}: {} rows in {seconds:.1} s", measured.len());
+                rows.extend(measured);
+            }
+            Err(error) => {
+                failed += 1;
+                eprintln!("{name}: could not be measured: {error:#}");
+            }
+        }
+    }
+    Measured { rows, failed }
 }
 
 /// Plays a child's role if this process is one; else measures, prints and writes the rows.

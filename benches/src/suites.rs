@@ -11,7 +11,7 @@ mod wake;
 
 pub use oneway::{DEADLINE, Payload};
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Result;
 
@@ -20,7 +20,7 @@ use crate::flags::Flags;
 use crate::limits;
 use crate::measure::{Cores, Latency, Plan};
 use crate::report::Row;
-use crate::run::Measured;
+use crate::run::{Measured, measure_each};
 
 /// What every group is given.
 pub struct Setting<'a> {
@@ -49,26 +49,9 @@ pub struct Group {
     pub run: fn(&Setting<'_>) -> Result<Vec<Row>>,
 }
 
-/// Measures the groups that the flags ask for. One that fails takes no other with it: a run shows
-/// everything that can be measured.
+/// Measures the groups that the flags ask for.
 pub fn measure_groups(groups: &[Group], setting: &Setting<'_>, flags: &Flags) -> Measured {
-    let mut rows = Vec::new();
-    let mut failed = 0;
-    for group in groups.iter().filter(|group| flags.wants(group.name)) {
-        let begun = Instant::now();
-        match (group.run)(setting) {
-            Ok(measured) => {
-                let seconds = begun.elapsed().as_secs_f64();
-                eprintln!("{}: {} rows in {seconds:.1} s", group.name, measured.len());
-                rows.extend(measured);
-            }
-            Err(error) => {
-                failed += 1;
-                eprintln!("{}: could not be measured: {error:#}", group.name);
-            }
-        }
-    }
-    Measured { rows, failed }
+    measure_each(groups.iter().map(|group| (group.name, || (group.run)(setting))), flags)
 }
 
 /// All groups, in the order of the table.

@@ -10,7 +10,7 @@ use iceoryx2::port::subscriber::Subscriber;
 use iceoryx2::prelude::*;
 use serde::{Deserialize, Serialize};
 use shm_benches::child::{self, Child, Role};
-use shm_benches::measure::{self, Echo, Latency, PingPong, ping_pong};
+use shm_benches::measure::{self, Exchange, Latency, ping_pong};
 use shm_benches::scratch;
 use shm_benches::suites::{DEADLINE, Payload, Peer};
 
@@ -114,6 +114,24 @@ impl Side {
     }
 
     #[inline]
+    fn next(&self) -> Result<iceoryx2::sample::Sample<ipc::Service, [u64], ()>> {
+        for _ in 0..100_000 {
+            if let Some(sample) = self.subscriber.receive()? {
+                return Ok(sample);
+            }
+        }
+        let deadline = Instant::now() + DEADLINE;
+        while Instant::now() < deadline {
+            if let Some(sample) = self.subscriber.receive()? {
+                return Ok(sample);
+            }
+        }
+        bail!("iceoryx2 delivered nothing within {DEADLINE:?}")
+    }
+}
+
+impl Exchange for Side {
+    #[inline]
     fn send(&mut self, sequence: u64) -> Result<()> {
         let words = self.outgoing.len();
         let sample = self.publisher.loan_slice_uninit(words)?;
@@ -143,41 +161,6 @@ impl Side {
         };
         ensure!(ends.0 == ends.1, "the ends of a sample are {ends:?}");
         Ok(ends.0)
-    }
-
-    #[inline]
-    fn next(&self) -> Result<iceoryx2::sample::Sample<ipc::Service, [u64], ()>> {
-        for _ in 0..100_000 {
-            if let Some(sample) = self.subscriber.receive()? {
-                return Ok(sample);
-            }
-        }
-        let deadline = Instant::now() + DEADLINE;
-        while Instant::now() < deadline {
-            if let Some(sample) = self.subscriber.receive()? {
-                return Ok(sample);
-            }
-        }
-        bail!("iceoryx2 delivered nothing within {DEADLINE:?}")
-    }
-}
-
-impl PingPong for Side {
-    #[inline]
-    fn turn(&mut self, sequence: u64) -> Result<()> {
-        self.send(sequence)?;
-        let back = self.receive()?;
-        ensure!(back == sequence, "{back} came back in place of {sequence}");
-        Ok(())
-    }
-}
-
-impl Echo for Side {
-    #[inline]
-    fn answer(&mut self, _before: u64) -> Result<u64> {
-        let sequence = self.receive()?;
-        self.send(sequence)?;
-        Ok(sequence)
     }
 }
 

@@ -1,7 +1,6 @@
 //! From the command line to the table.
 
 use std::process::ExitCode;
-use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
@@ -10,12 +9,12 @@ use serde_json::Value;
 use super::flags::CudaFlags;
 use super::place::{Access, Place};
 use super::report::Report;
-use super::row::Row;
 use super::{Group, device, host};
 use crate::child::{self, Role};
 use crate::limits;
 use crate::measure::{Cores, Plan};
 use crate::report::Header;
+use crate::run::{Measured, measure_each};
 use crate::scratch::Sweeper;
 
 /// What the children of these groups can be told to do.
@@ -63,44 +62,28 @@ fn measure(flags: &CudaFlags) -> Result<(Report, usize)> {
     let driver = access.described()?;
     let plan = Plan { quick: flags.common.quick };
     let place = Place { plan, cores: Cores::choose()?, simulated: driver.simulated, access };
-    let (mut rows, mut failed) = groups(&host::GROUPS, &place, flags);
+    let groups = |groups: &[Group]| {
+        let groups = groups.iter().map(|group| (group.name, || (group.run)(&place)));
+        measure_each(groups, &flags.common)
+    };
+    let Measured { mut rows, mut failed } = groups(&host::GROUPS);
     let gpu_skipped = match place.simulated {
         false => {
-            let (more, failures) = groups(&device::GROUPS, &place, flags);
-            rows.extend(more);
-            failed += failures;
+            let more = groups(&device::GROUPS);
+            rows.extend(more.rows);
+            failed += more.failed;
             None
         }
         true if plan.quick => {
-            let (thrown_away, failures) = groups(&device::GROUPS, &place, flags);
-            failed += failures;
-            let rehearsed = thrown_away.len();
+            let thrown_away = groups(&device::GROUPS);
+            failed += thrown_away.failed;
+            let rehearsed = thrown_away.rows.len();
             Some(format!("{NO_GPU}; {rehearsed} were rehearsed on sim, their figures thrown away"))
         }
         true => Some(NO_GPU.to_owned()),
     };
     let (python, python_skipped) = python(flags)?;
     Ok((Report { header, driver, gpu_skipped, python, python_skipped, rows }, failed))
-}
-
-/// Measures the groups that are asked for. One that fails takes no other with it.
-fn groups(groups: &[Group], place: &Place, flags: &CudaFlags) -> (Vec<Row>, usize) {
-    let (mut rows, mut failed) = (Vec::new(), 0);
-    for group in groups.iter().filter(|group| flags.common.wants(group.name)) {
-        let begun = Instant::now();
-        match (group.run)(place) {
-            Ok(measured) => {
-                let seconds = begun.elapsed().as_secs_f64();
-                eprintln!("{}: {} rows in {seconds:.1} s", group.name, measured.len());
-                rows.extend(measured);
-            }
-            Err(error) => {
-                failed += 1;
-                eprintln!("{}: could not be measured: {error:#}", group.name);
-            }
-        }
-    }
-    (rows, failed)
 }
 
 /// What the script in Python wrote, or why there is nothing.

@@ -28,6 +28,34 @@ pub trait Echo {
     fn answer(&mut self, before: u64) -> Result<u64>;
 }
 
+/// A side that sends and receives in the same way, whether it measures or answers.
+pub trait Exchange {
+    /// Sends `sequence`.
+    fn send(&mut self, sequence: u64) -> Result<()>;
+
+    /// Waits for the next sequence of the other side.
+    fn receive(&mut self) -> Result<u64>;
+}
+
+impl<S: Exchange> PingPong for S {
+    #[inline]
+    fn turn(&mut self, sequence: u64) -> Result<()> {
+        self.send(sequence)?;
+        let back = self.receive()?;
+        ensure!(back == sequence, "{back} came back in place of {sequence}");
+        Ok(())
+    }
+}
+
+impl<S: Exchange> Echo for S {
+    #[inline]
+    fn answer(&mut self, _before: u64) -> Result<u64> {
+        let sequence = self.receive()?;
+        self.send(sequence)?;
+        Ok(sequence)
+    }
+}
+
 /// What a ping-pong took: half of each turn.
 #[derive(Clone, Debug)]
 pub struct Latency {

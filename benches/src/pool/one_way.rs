@@ -9,7 +9,7 @@ use shm_pool::{Audience, Consumer, Lease, Policy, Pool, PoolConfig, Wait};
 use super::carrier::{Address, Carrier, Kind};
 use crate::child::{self, Child, Role};
 use crate::limits::{Hop, Shape};
-use crate::measure::{self, Echo, LAST, Latency, PingPong, Quantiles, alternate, pin, ping_pong};
+use crate::measure::{self, Exchange, LAST, Latency, Quantiles, alternate, pin, ping_pong};
 use crate::report::{NS, Row};
 use crate::scratch;
 use crate::suites::Setting;
@@ -152,7 +152,9 @@ impl Side {
         let payload = [0; WORDS];
         Side { out, consumer, outgoing, incoming, received: 0, held: None, case, payload }
     }
+}
 
+impl Exchange for Side {
     #[inline]
     fn send(&mut self, sequence: u64) -> Result<()> {
         let len = if sequence == LAST { LAST_LEN } else { WORDS * 8 };
@@ -180,24 +182,5 @@ impl Side {
         self.held = Some(lease);
         self.received = if is_last { LAST } else { self.received + 1 };
         Ok(self.received)
-    }
-}
-
-impl PingPong for Side {
-    #[inline]
-    fn turn(&mut self, sequence: u64) -> Result<()> {
-        self.send(sequence)?;
-        let back = self.receive()?;
-        ensure!(back == sequence, "{back} came back in place of {sequence}");
-        Ok(())
-    }
-}
-
-impl Echo for Side {
-    #[inline]
-    fn answer(&mut self, _before: u64) -> Result<u64> {
-        let sequence = self.receive()?;
-        self.send(sequence)?;
-        Ok(sequence)
     }
 }

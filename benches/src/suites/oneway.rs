@@ -10,9 +10,7 @@ use shm_core::{Deadline, FrameInfo, Reader, Stream, StreamConfig, Writer};
 use super::Setting;
 use crate::child::{self, Child, Role};
 use crate::limits::{CopyKind, Hop, Mapping, Shape};
-use crate::measure::{
-    self, Echo, Latency, PingPong, Plan, Quantiles, alternate, pin, ping_pong, repeat,
-};
+use crate::measure::{self, Exchange, Latency, Plan, Quantiles, alternate, pin, ping_pong, repeat};
 use crate::report::{NS, Row};
 use crate::scratch::ScratchStream;
 
@@ -258,7 +256,9 @@ impl Side {
             deadline: Deadline::after(6 * DEADLINE),
         })
     }
+}
 
+impl Exchange for Side {
     #[inline]
     fn send(&mut self, sequence: u64) -> Result<()> {
         if self.copied {
@@ -296,24 +296,5 @@ impl Side {
 fn mark(words: &mut [u64], sequence: u64) {
     if let [first, .., last] = words {
         (*first, *last) = (sequence, sequence);
-    }
-}
-
-impl PingPong for Side {
-    #[inline]
-    fn turn(&mut self, sequence: u64) -> Result<()> {
-        self.send(sequence)?;
-        let back = self.receive()?;
-        ensure!(back == sequence, "{back} came back in place of {sequence}");
-        Ok(())
-    }
-}
-
-impl Echo for Side {
-    #[inline]
-    fn answer(&mut self, _before: u64) -> Result<u64> {
-        let sequence = self.receive()?;
-        self.send(sequence)?;
-        Ok(sequence)
     }
 }
