@@ -32,6 +32,7 @@ pub mod report;
 pub mod run;
 pub mod scratch;
 pub mod share;
+pub mod sleepers;
 pub mod stored;
 pub mod suites;
 pub mod tables;

@@ -4,10 +4,12 @@
 mod cores;
 mod latency;
 mod quantiles;
+mod spent;
 
 pub use cores::{Cores, pin};
 pub use latency::{Echo, Exchange, LAST, Latency, PingPong, echo, ping_pong};
 pub use quantiles::{Quantiles, SHARES};
+pub use spent::Spent;
 
 use std::time::{Duration, Instant};
 

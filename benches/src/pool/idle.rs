@@ -1,14 +1,14 @@
 //! What those cost who wait for something that does not come.
 
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, anyhow, ensure};
-use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use shm_pool::{Consumer, LendError, Mode, Policy, Pool, PoolConfig, Queue, QueueError, Wait};
 
 use crate::child::{self, Child, Role};
+use crate::measure::Spent;
 use crate::report::Row;
 use crate::scratch;
 use crate::suites::Setting;
@@ -53,9 +53,8 @@ pub(super) fn run(setting: &Setting<'_>) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (child, (_, name, note)) in children.into_iter().zip(WAITERS) {
         let spent: Spent = child.report()?;
-        let percent = 100.0 * spent.cpu_seconds / spent.wall_seconds;
         rows.push(
-            Row::new(name, percent, "% of a core")
+            Row::new(name, spent.percent(), "% of a core")
                 .with_limit("budget of 0.1 % of a core", BUDGET_PERCENT)
                 .with_note(note)
                 .with_note(format!("processor time of its process over {seconds} s")),
@@ -70,12 +69,6 @@ struct WaitJob {
     pool: String,
     queue: String,
     seconds: f64,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct Spent {
-    cpu_seconds: f64,
-    wall_seconds: f64,
 }
 
 fn wait(job: &str) -> Result<()> {
@@ -97,12 +90,7 @@ fn wait(job: &str) -> Result<()> {
         });
         thread::sleep(SETTLING);
         child::ready()?;
-        let (cpu, begun) = (process_seconds(), Instant::now());
-        thread::sleep(measured);
-        let spent = Spent {
-            cpu_seconds: process_seconds() - cpu,
-            wall_seconds: begun.elapsed().as_secs_f64(),
-        };
+        let spent = Spent::asleep(measured);
         waiting.join().map_err(|_| anyhow!("the waiter panicked"))??;
         Ok(spent)
     })?;
@@ -119,10 +107,4 @@ fn fruitless_get(pool: &Pool, consumer: &Consumer, queue: &str, patience: Durati
     let outcome = Queue::open(queue, pool)?.get(consumer, Wait::from(patience));
     ensure!(matches!(outcome, Err(QueueError::Timeout { .. })), "an empty queue gave a ticket");
     Ok(())
-}
-
-/// Processor time of all threads, user and system.
-fn process_seconds() -> f64 {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }

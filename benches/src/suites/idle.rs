@@ -2,16 +2,15 @@
 
 use std::sync::Barrier;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use shm_core::{ReadError, Reader, StreamConfig};
 
 use super::Setting;
 use crate::child::{self, Child, Role};
-use crate::measure::median;
+use crate::measure::{Spent, median};
 use crate::report::Row;
 use crate::scratch::ScratchStream;
 
@@ -32,7 +31,7 @@ pub(super) fn run(setting: &Setting<'_>) -> Result<Vec<Row>> {
     for _ in 0..rounds {
         let child = Child::start(&IDLE_READERS, setting.cores.far, &job)?;
         let spent: Spent = child.report()?;
-        percents.push(100.0 * spent.cpu_seconds / spent.wall_seconds / READERS as f64);
+        percents.push(spent.percent() / READERS as f64);
     }
     Ok(vec![
         Row::new("idle", median(percents), "% of a core")
@@ -48,12 +47,6 @@ pub(super) fn run(setting: &Setting<'_>) -> Result<Vec<Row>> {
 struct IdleJob {
     stream: String,
     seconds: f64,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct Spent {
-    cpu_seconds: f64,
-    wall_seconds: f64,
 }
 
 fn wait(job: &str) -> Result<()> {
@@ -75,12 +68,7 @@ fn wait(job: &str) -> Result<()> {
         all_set.wait();
         thread::sleep(SETTLING);
         child::ready()?;
-        let (cpu, begun) = (process_seconds(), Instant::now());
-        thread::sleep(measured);
-        let spent = Spent {
-            cpu_seconds: process_seconds() - cpu,
-            wall_seconds: begun.elapsed().as_secs_f64(),
-        };
+        let spent = Spent::asleep(measured);
         for reader in readers {
             let outcome = reader.join().map_err(|_| anyhow!("a reader panicked"))?;
             let error = outcome.err().context("a frame came that nobody published")?;
@@ -89,10 +77,4 @@ fn wait(job: &str) -> Result<()> {
         Ok(spent)
     })?;
     child::tell(&spent)
-}
-
-/// Processor time of all threads, user and system.
-fn process_seconds() -> f64 {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }

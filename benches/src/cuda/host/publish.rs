@@ -1,16 +1,15 @@
 //! Publishing and lending a frame, as far as the host is concerned: everything is only queued.
 
-use std::cell::RefCell;
-
 use anyhow::{Result, ensure};
 use shm_core::FrameTag;
 use shm_cuda::{
-    DeviceReader, DeviceStream, DeviceStreamConfig, DeviceWriter, Mirror, PinnedBuffer, Publication,
+    DeviceBuffer, DeviceReader, DeviceStream, DeviceStreamConfig, DeviceWriter, Mirror,
+    PinnedBuffer, Publication,
 };
 
 use super::LEN;
 use crate::cuda::PATIENCE;
-use crate::cuda::figures::{Waits, of_host};
+use crate::cuda::figures::{Call, Figures, Waits, of_host};
 use crate::cuda::place::{Place, Site};
 use crate::cuda::row::{NS, Row};
 use crate::scratch;
@@ -168,24 +167,13 @@ fn two_queues(place: &Place, site: &Site) -> Result<Row> {
 }
 
 fn host_functions(place: &Place, site: &Site) -> Result<Row> {
-    let (bare, queue) = (&site.bare, site.queue.as_ref());
+    let queue = site.queue.as_ref();
     let mut ours = Ours::create(site, Mirror::None, true)?;
-    let (source, target) = (site.filled(LEN, 0x7C)?, site.filled(LEN, 0)?);
-    let _current = site.device.make_current()?;
-    let settle = || bare.synchronize(queue);
-    let figures = of_host(
-        place.plan,
-        bare,
-        Waits::EachTime,
-        &settle,
-        &mut [
-            &mut || {
-                ours.writer.publish(source.as_slice(), queue)?;
-                Ok(())
-            },
-            &mut || bare.copy(target.as_slice(), source.as_slice(), queue),
-        ],
-    )?;
+    let source = site.filled(LEN, 0x7C)?;
+    let figures = beside_a_copy(place, site, &source, &mut || {
+        ours.writer.publish(source.as_slice(), queue)?;
+        Ok(())
+    })?;
     ours.check(site, 0x7C)?;
     Ok(Row::new("host/publish/host functions", place.simulated, NS, figures[0])
         .beside(COPY, NS, figures[1])
@@ -194,28 +182,31 @@ fn host_functions(place: &Place, site: &Site) -> Result<Row> {
 
 fn loan(place: &Place, site: &Site) -> Result<Row> {
     let (bare, queue) = (&site.bare, site.queue.as_ref());
-    let ours = RefCell::new(Ours::create(site, Mirror::None, false)?);
-    let (source, target) = (site.filled(LEN, 0x3D)?, site.filled(LEN, 0)?);
-    let _current = site.device.make_current()?;
-    let settle = || bare.synchronize(queue);
-    let figures = of_host(
-        place.plan,
-        bare,
-        Waits::EachTime,
-        &settle,
-        &mut [
-            &mut || {
-                let mut ours = ours.borrow_mut();
-                let frame = ours.writer.loan(queue)?;
-                bare.copy(frame.slice(), source.as_slice(), queue)?;
-                frame.commit(FrameTag::default())?;
-                Ok(())
-            },
-            &mut || bare.copy(target.as_slice(), source.as_slice(), queue),
-        ],
-    )?;
-    ours.borrow_mut().check(site, 0x3D)?;
+    let mut ours = Ours::create(site, Mirror::None, false)?;
+    let source = site.filled(LEN, 0x3D)?;
+    let figures = beside_a_copy(place, site, &source, &mut || {
+        let frame = ours.writer.loan(queue)?;
+        bare.copy(frame.slice(), source.as_slice(), queue)?;
+        frame.commit(FrameTag::default())?;
+        Ok(())
+    })?;
+    ours.check(site, 0x3D)?;
     Ok(Row::new("host/publish/loan", place.simulated, NS, figures[0])
         .beside("the copy that stands for the caller's kernel", NS, figures[1])
         .with_note("4 KiB; loan, a bare copy into it, commit; idle queue"))
+}
+
+/// What `ours` takes on an idle queue, and a bare copy of the source.
+fn beside_a_copy(
+    place: &Place,
+    site: &Site,
+    source: &DeviceBuffer,
+    ours: Call<'_>,
+) -> Result<Vec<Figures>> {
+    let (bare, queue) = (&site.bare, site.queue.as_ref());
+    let target = site.filled(LEN, 0)?;
+    let _current = site.device.make_current()?;
+    let settle = || bare.synchronize(queue);
+    let mut copy = || bare.copy(target.as_slice(), source.as_slice(), queue);
+    of_host(place.plan, bare, Waits::EachTime, &settle, &mut [ours, &mut copy])
 }
