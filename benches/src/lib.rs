@@ -31,6 +31,7 @@ pub mod pool;
 pub mod report;
 pub mod run;
 pub mod scratch;
+pub mod script;
 pub mod share;
 pub mod sleepers;
 pub mod stored;

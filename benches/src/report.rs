@@ -1,8 +1,10 @@
 //! Rows, the table for people and the JSON for everybody else.
 
+mod columns;
 mod header;
 mod table;
 
+pub use columns::columns;
 pub use header::Header;
 
 use std::fs;
@@ -201,18 +203,18 @@ impl Report {
     pub fn text(&self) -> String {
         table::text(self)
     }
+}
 
-    /// Writes header and rows as one JSON object.
-    pub fn write_json(&self, file: &Path) -> Result<()> {
-        let mut text = serde_json::to_string_pretty(self).context("the rows are not JSON")?;
-        text.push('\n');
-        fs::write(file, text).with_context(|| {
-            format!(
-                "could not write the rows to {}; name a file in a folder that exists",
-                file.display()
-            )
-        })
-    }
+/// Writes a report, of whatever kind, as one JSON object.
+pub fn write_json(report: &impl Serialize, file: &Path) -> Result<()> {
+    let mut text = serde_json::to_string_pretty(report).context("the rows are not JSON")?;
+    text.push('\n');
+    fs::write(file, text).with_context(|| {
+        format!(
+            "could not write the rows to {}; name a file in a folder that exists",
+            file.display()
+        )
+    })
 }
 
 #[cfg(test)]
@@ -282,7 +284,7 @@ mod tests {
 
     #[test]
     fn a_file_that_cannot_be_written_is_named() {
-        let error = report().write_json(Path::new("/nonexistent/rows.json")).unwrap_err();
+        let error = write_json(&report(), Path::new("/nonexistent/rows.json")).unwrap_err();
         assert!(error.to_string().contains("/nonexistent/rows.json"), "{error}");
     }
 

@@ -8,7 +8,7 @@ use clap::Parser;
 
 use crate::child::{self, Role};
 use crate::flags::Flags;
-use crate::report::{Header, Report, Row};
+use crate::report::{Header, Report, Row, write_json};
 use crate::scratch::Sweeper;
 
 /// The rows that could be measured, and how many groups could not.
@@ -79,7 +79,7 @@ fn try_run(suite: &Suite<'_>) -> Result<()> {
     }
     println!("{}", report.text());
     if let Some(file) = &flags.json {
-        report.write_json(file)?;
+        write_json(&report, file)?;
     }
     if failed > 0 {
         bail!("{failed} groups could not be measured; their messages stand above");

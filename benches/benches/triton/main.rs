@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::Parser;
 use shm_benches::flags::Flags;
+use shm_benches::report::write_json;
 use shm_benches::scratch::Sweeper;
 use shm_benches::triton::measure;
 
@@ -29,7 +30,7 @@ fn run() -> Result<()> {
     }
     println!("{}", report.text());
     match &flags.json {
-        Some(file) => report.write_json(file),
+        Some(file) => write_json(&report, file),
         None => Ok(()),
     }
 }

@@ -1,8 +1,7 @@
 //! A comparison for people: what got worse first, and marked.
 
-use comfy_table::{CellAlignment, Table, presets};
-
 use super::{Change, Comparison, Verdict};
+use crate::report::columns;
 
 const COLUMNS: [&str; 9] =
     ["", "suite", "row", "before", "after", "change", "p99 before", "p99 after", "change"];
@@ -19,7 +18,7 @@ pub(super) fn text(comparison: &Comparison) -> String {
         lines.push("quick runs are among these: their figures show that suites work".to_owned());
         lines.push(String::new());
     }
-    lines.push(table(&comparison.rows));
+    lines.push(columns(COLUMNS, 3..COLUMNS.len(), comparison.rows.iter().map(cells)));
     for (title, rows) in
         [("only before", &comparison.only_before), ("only after", &comparison.only_after)]
     {
@@ -38,21 +37,6 @@ pub(super) fn text(comparison: &Comparison) -> String {
         count(Verdict::Same),
     ));
     lines.join("\n")
-}
-
-fn table(rows: &[Change]) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(COLUMNS);
-    for row in rows {
-        table.add_row(cells(row));
-    }
-    for (index, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, 2));
-        if index > 2 {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    table.trim_fmt()
 }
 
 fn cells(row: &Change) -> [String; 9] {

@@ -13,7 +13,7 @@ use super::{Group, device, host};
 use crate::child::{self, Role};
 use crate::limits;
 use crate::measure::{Cores, Plan};
-use crate::report::Header;
+use crate::report::{Header, write_json};
 use crate::run::{Measured, measure_each};
 use crate::scratch::Sweeper;
 
@@ -47,7 +47,7 @@ fn try_run() -> Result<()> {
     }
     println!("{}", report.text());
     if let Some(file) = &flags.common.json {
-        report.write_json(file)?;
+        write_json(&report, file)?;
     }
     if failed > 0 {
         bail!("{failed} groups could not be measured; their messages stand above");

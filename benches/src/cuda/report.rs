@@ -1,16 +1,11 @@
-//! The table for people, and the JSON for everybody else.
+//! What a run found: the table for people, and what is written for everybody else.
 
-use std::fs;
-use std::path::Path;
-
-use anyhow::{Context, Result};
-use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::place::Described;
 use super::row::Row;
-use crate::report::Header;
+use crate::report::{Header, columns};
 
 /// A run.
 #[derive(Clone, Debug, Serialize)]
@@ -49,31 +44,13 @@ const COLUMNS: [&str; 14] = [
 impl Report {
     /// The table, as text.
     pub fn text(&self) -> String {
-        let mut table = Table::new();
-        table.load_style(presets::NOTHING).set_header(COLUMNS);
-        for row in &self.rows {
-            table.add_row(cells(row));
-        }
-        for (index, column) in table.column_iter_mut().enumerate() {
-            column.set_padding((0, 2));
-            if index > 1 {
-                column.set_cell_alignment(CellAlignment::Right);
-            }
-        }
         let (header, driver) = (&self.header, &self.driver);
         let mut lines = vec![
             header.command.clone(),
-            format!(
-                "{}, {} cores, {}, commit {}{}",
-                header.machine.cpu,
-                header.machine.cores,
-                header.machine.kernel,
-                header.commit.as_deref().unwrap_or("unknown"),
-                if header.quick { ", quick" } else { "" },
-            ),
+            format!("{}, {}", header.machine, header.version()),
             format!("{} (CUDA {}): {}", driver.device, driver.driver_version, driver.remark),
             String::new(),
-            table.trim_fmt(),
+            columns(COLUMNS, 2..COLUMNS.len(), self.rows.iter().map(cells)),
             String::new(),
             "calls: of the driver, ours / bare / needed; needed: the driver's calls that ours cannot do \
              without"
@@ -90,14 +67,6 @@ impl Report {
             rows.map(|rows| format!("{} rows of benches/py/cuda.py: see the JSON", rows.len())),
         );
         lines.join("\n")
-    }
-
-    /// Writes all of it as one JSON object.
-    pub fn write_json(&self, file: &Path) -> Result<()> {
-        let mut text = serde_json::to_string_pretty(self).context("the rows are not JSON")?;
-        text.push('\n');
-        fs::write(file, text)
-            .with_context(|| format!("could not write the rows to {}", file.display()))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Where and how a run was made: without it a figure means nothing later.
 
+use std::fmt;
 use std::fs;
 use std::process::Command;
 use std::thread;
@@ -46,6 +47,18 @@ impl Header {
             rustc: answer("rustc", &["--version"]),
             quick,
         }
+    }
+
+    /// The commit, and whether measurements were cut short.
+    pub fn version(&self) -> String {
+        let commit = self.commit.as_deref().unwrap_or("unknown");
+        format!("commit {commit}{}", if self.quick { ", quick" } else { "" })
+    }
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, {} cores, {}", self.cpu, self.cores, self.kernel)
     }
 }
 

@@ -2,36 +2,20 @@
 
 use std::fmt::Write;
 
-use comfy_table::{CellAlignment, Table, presets};
-
-use super::{Report, Row};
+use super::{Report, Row, columns};
 
 const COLUMNS: [&str; 9] =
     ["row", "ours", "p99", "max", "limit", "ours/limit", "peer", "ours/peer", "payload"];
 
 pub(super) fn text(report: &Report) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(COLUMNS);
-    for row in &report.rows {
-        table.add_row(cells(row));
-    }
-    for (index, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, 2));
-        if (1..8).contains(&index) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
     let header = &report.header;
     let mut text = format!(
-        "{}\n{}, {} cores, {}, {}, commit {}{}\n\n{}\n\n",
+        "{}\n{}, {}, {}\n\n{}\n\n",
         header.command,
-        header.machine.cpu,
-        header.machine.cores,
-        header.machine.kernel,
+        header.machine,
         header.rustc.as_deref().unwrap_or("rustc unknown"),
-        header.commit.as_deref().unwrap_or("unknown"),
-        if header.quick { ", quick" } else { "" },
-        table.trim_fmt()
+        header.version(),
+        columns(COLUMNS, 1..8, report.rows.iter().map(cells)),
     );
     for row in &report.rows {
         notes(&mut text, row);

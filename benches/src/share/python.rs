@@ -1,10 +1,9 @@
 //! The same from Python, by one script for our package and for the one whose place it takes.
 
-use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::ffi::OsStr;
+use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 
 use super::place::Place;
@@ -13,6 +12,7 @@ use super::timing::Figures;
 use crate::limits::Carries;
 use crate::measure::{Plan, Samples, alternate, pin};
 use crate::report::Row;
+use crate::script::Script;
 use crate::suites::Setting;
 
 /// Names the interpreter that has our package.
@@ -101,11 +101,9 @@ fn turns(plan: Plan, bare: &mut dyn FnMut() -> Result<()>) -> Result<Samples> {
     Ok(samples)
 }
 
-/// An interpreter with a server and a client of one system; it ends with its orders.
+/// An interpreter with a server and a client of one system.
 struct System {
-    process: Child,
-    orders: Option<ChildStdin>,
-    answers: BufReader<ChildStdout>,
+    script: Script,
     /// What it can do on this machine.
     can: Vec<String>,
 }
@@ -128,53 +126,27 @@ struct Answer {
 
 impl System {
     fn start(python: &Path, module: &str, place: &Place, cores: [usize; 2]) -> Result<System> {
-        let mut process = Command::new(python)
-            .arg(script())
-            .args([module, "--near", &cores[0].to_string(), "--far", &cores[1].to_string()])
-            .arg("--base-path")
-            .arg(place.folder().join(module))
-            .env_remove("PYTHONPATH")
-            .env("PYTHONDONTWRITEBYTECODE", "1")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("could not start {}", python.display()))?;
-        let orders = process.stdin.take();
-        let answers = BufReader::new(process.stdout.take().context("the script has no output")?);
-        let mut system = System { process, orders, answers, can: Vec::new() };
-        system.can = system.answer::<Ready>()?.can;
-        Ok(system)
+        let folder = place.folder().join(module);
+        let [near, far] = cores.map(|core| core.to_string());
+        let arguments: [&OsStr; 7] = [
+            module.as_ref(),
+            "--near".as_ref(),
+            near.as_ref(),
+            "--far".as_ref(),
+            far.as_ref(),
+            "--base-path".as_ref(),
+            folder.as_ref(),
+        ];
+        let mut script = Script::start(python, "share/system.py", &arguments)?;
+        let can = script.answer::<Ready>()?.can;
+        Ok(System { script, can })
     }
 
     /// What single operations took, in nanoseconds.
     fn run(&mut self, plan: Plan, what: What) -> Result<Samples> {
         let order = Order { what, seconds: plan.slice().as_secs_f64() };
-        let line = serde_json::to_string(&order).context("the order is not JSON")?;
-        let orders = self.orders.as_mut().context("the script has no input")?;
-        writeln!(orders, "{line}").and_then(|()| orders.flush()).context("the script has ended")?;
-        Ok(self.answer::<Answer>()?.took.into_iter().collect())
+        Ok(self.script.ask::<Answer>(&order)?.took.into_iter().collect())
     }
-
-    fn answer<T: for<'a> Deserialize<'a>>(&mut self) -> Result<T> {
-        let mut line = String::new();
-        self.answers.read_line(&mut line).context("could not hear the script")?;
-        if line.is_empty() {
-            bail!("the script ended without a word; its message stands above");
-        }
-        serde_json::from_str(&line).with_context(|| format!("the script said `{}`", line.trim()))
-    }
-}
-
-impl Drop for System {
-    fn drop(&mut self) {
-        // Without orders it ends by itself, and its server with it.
-        self.orders = None;
-        let _ = self.process.wait();
-    }
-}
-
-fn script() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("share").join("system.py")
 }
 
 fn name_of(what: What) -> String {

@@ -1,8 +1,6 @@
 //! The clients in Python: triton-shm-client, and tritonclient with and without shared memory.
 
-use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -11,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::calls::Calls;
 use super::model::{Model, Tensor};
 use crate::measure::Samples;
+use crate::script::Script;
 
 /// How a Python client sends tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -24,11 +23,9 @@ pub(super) enum Way {
     Plain,
 }
 
-/// The process that runs them; it does as it is told by lines on its standard input.
+/// The process that runs them.
 pub(super) struct Peer {
-    process: Child,
-    orders: Option<ChildStdin>,
-    answers: BufReader<ChildStdout>,
+    script: Script,
     /// The versions of what it runs.
     pub versions: Versions,
 }
@@ -80,20 +77,10 @@ struct Answer {
 impl Peer {
     /// Starts the interpreter.
     pub fn start(python: &Path) -> Result<Peer> {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("triton").join("peer.py");
-        let mut process = Command::new(python)
-            .arg(script)
-            .env_remove("PYTHONPATH")
-            .env("PYTHONDONTWRITEBYTECODE", "1")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("could not start {}", python.display()))?;
-        let orders = process.stdin.take();
-        let answers = BufReader::new(process.stdout.take().context("the peer has no output")?);
-        let mut peer = Peer { process, orders, answers, versions: Versions::default() };
-        peer.versions = peer.answer()?.versions.context("the peer did not say its versions")?;
-        Ok(peer)
+        let mut script = Script::start(python, "triton/peer.py", &[])?;
+        let ready = checked(script.answer()?)?;
+        let versions = ready.versions.context("the peer did not say its versions")?;
+        Ok(Peer { script, versions })
     }
 
     /// Connects to a server; the model is registered when it is first run.
@@ -130,30 +117,14 @@ impl Peer {
     }
 
     fn ask(&mut self, order: &Order<'_>) -> Result<Answer> {
-        let orders = self.orders.as_mut().context("the peer has no input")?;
-        let line = serde_json::to_string(order).context("the order is not JSON")?;
-        writeln!(orders, "{line}").and_then(|()| orders.flush()).context("the peer has ended")?;
-        self.answer()
-    }
-
-    fn answer(&mut self) -> Result<Answer> {
-        let mut line = String::new();
-        self.answers.read_line(&mut line).context("could not hear the peer")?;
-        ensure!(!line.is_empty(), "the peer ended without a word; its message stands above");
-        let answer: Answer =
-            serde_json::from_str(&line).with_context(|| format!("the peer said {line}"))?;
-        match answer.error {
-            Some(error) => bail!("{error}"),
-            None => Ok(answer),
-        }
+        checked(self.script.ask(order)?)
     }
 }
 
-impl Drop for Peer {
-    fn drop(&mut self) {
-        // It ends at the end of its orders.
-        drop(self.orders.take());
-        let _ = self.process.wait();
+fn checked(answer: Answer) -> Result<Answer> {
+    match answer.error {
+        Some(error) => bail!("{error}"),
+        None => Ok(answer),
     }
 }
 

@@ -1,16 +1,11 @@
-//! The table for people, and the JSON for everybody else.
+//! What a run found: the table for people, and what is written for everybody else.
 
-use std::fs;
-use std::path::Path;
-
-use anyhow::{Context, Result};
-use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
 use super::peer::Versions;
 use super::row::Row;
 use super::servers::Server;
-use crate::report::Header;
+use crate::report::{Header, columns};
 
 /// A run.
 #[derive(Clone, Debug, Serialize)]
@@ -79,17 +74,6 @@ const COLUMNS: [&str; 13] = [
 impl Report {
     /// The table, as text.
     pub fn text(&self) -> String {
-        let mut table = Table::new();
-        table.load_style(presets::NOTHING).set_header(COLUMNS);
-        for row in &self.rows {
-            table.add_row(cells(row));
-        }
-        for (index, column) in table.column_iter_mut().enumerate() {
-            column.set_padding((0, 2));
-            if (1..12).contains(&index) {
-                column.set_cell_alignment(CellAlignment::Right);
-            }
-        }
         let header = &self.header;
         let servers: Vec<String> = self
             .servers
@@ -99,25 +83,14 @@ impl Report {
         let terms: Vec<String> =
             self.terms.iter().map(|Term(word, meaning)| format!("{word}: {meaning}")).collect();
         format!(
-            "{}\n{}, {} cores, {}, commit {}{}\n{}\n\n{}\n\n{}\n",
+            "{}\n{}, {}\n{}\n\n{}\n\n{}\n",
             header.command,
-            header.machine.cpu,
-            header.machine.cores,
-            header.machine.kernel,
-            header.commit.as_deref().unwrap_or("unknown"),
-            if header.quick { ", quick" } else { "" },
+            header.machine,
+            header.version(),
             servers.join("\n"),
-            table.trim_fmt(),
+            columns(COLUMNS, 1..12, self.rows.iter().map(cells)),
             terms.join("\n"),
         )
-    }
-
-    /// Writes all of it as one JSON object.
-    pub fn write_json(&self, file: &Path) -> Result<()> {
-        let mut text = serde_json::to_string_pretty(self).context("the rows are not JSON")?;
-        text.push('\n');
-        fs::write(file, text)
-            .with_context(|| format!("could not write the rows to {}", file.display()))
     }
 }
 
