@@ -91,6 +91,17 @@ struct Outcome {
     findings: Vec<Finding>,
 }
 
+#[cfg(test)]
+impl Outcome {
+    /// The files and lines that were found.
+    fn places(&self) -> Vec<(&str, Option<usize>)> {
+        self.findings
+            .iter()
+            .map(|finding| (finding.place.to_str().unwrap(), finding.line))
+            .collect()
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Severity {
     Fails,

@@ -66,13 +66,8 @@ mod tests {
             ("b/communication.rs", "// manager, utils\nmod commons {}"),
         ]);
         let outcome = check(&sources);
-        let found: Vec<_> = outcome
-            .findings
-            .iter()
-            .map(|finding| (finding.place.to_str().unwrap(), finding.line))
-            .collect();
         assert_eq!(
-            found,
+            outcome.places(),
             [
                 ("a/common/mod.rs", None),
                 ("a/src/slot_manager.rs", None),

@@ -50,12 +50,7 @@ mod tests {
             ("d.pyi", "# TODO\n"),
         ]);
         let outcome = check(&sources);
-        let found: Vec<_> = outcome
-            .findings
-            .iter()
-            .map(|finding| (finding.place.to_str().unwrap(), finding.line))
-            .collect();
-        assert_eq!(found, [("a.py", Some(2)), ("b.py", Some(1))]);
+        assert_eq!(outcome.places(), [("a.py", Some(2)), ("b.py", Some(1))]);
         assert_eq!(outcome.looked_at, 3);
     }
 
@@ -66,11 +61,7 @@ mod tests {
             ("b.rs", "fn never() {\n    unimplemented!()\n}"),
             ("c.rs", "// todo!()\nfn done() {}"),
         ]);
-        let found: Vec<_> = check(&sources)
-            .findings
-            .iter()
-            .map(|finding| (finding.place.to_str().unwrap().to_owned(), finding.line))
-            .collect();
-        assert_eq!(found, [("a.rs".to_owned(), Some(2)), ("b.rs".to_owned(), Some(2))]);
+        let outcome = check(&sources);
+        assert_eq!(outcome.places(), [("a.rs", Some(2)), ("b.rs", Some(2))]);
     }
 }

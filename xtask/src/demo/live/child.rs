@@ -2,9 +2,11 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{ExitStatus, Stdio};
-use std::sync::mpsc::Sender;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::de::DeserializeOwned;
 
 use super::message::Command;
@@ -91,5 +93,22 @@ impl Drop for Child {
         // Both fail only for a child that has ended and was waited for.
         let _ = self.process.kill();
         let _ = self.process.wait();
+    }
+}
+
+/// Takes the next event of any child, or none for a moment that ends before `until`.
+pub fn next_event<E>(
+    events: &Receiver<E>,
+    until: Instant,
+    interrupted: &AtomicBool,
+) -> Result<Option<E>> {
+    if interrupted.load(Ordering::Relaxed) {
+        bail!("interrupted");
+    }
+    let moment = Duration::from_millis(50).min(until.saturating_duration_since(Instant::now()));
+    match events.recv_timeout(moment) {
+        Ok(event) => Ok(Some(event)),
+        Err(RecvTimeoutError::Timeout) => Ok(None),
+        Err(RecvTimeoutError::Disconnected) => bail!("nobody is left to listen to"),
     }
 }

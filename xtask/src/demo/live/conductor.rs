@@ -1,13 +1,13 @@
 //! The parent of the first act's processes: it plays the act and judges it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::child::{Child, Heard};
+use super::child::{Child, Heard, next_event};
 use super::frame::BYTES;
 use super::message::{Command, PublisherSays, ViewerSays};
 use super::record::{PublisherRecord, Record, ViewerRecord};
@@ -182,14 +182,8 @@ impl Conductor<'_> {
 
     /// Takes the next event, or none for a moment, and shows the state.
     fn listen(&mut self, until: Instant) -> Result<()> {
-        if self.interrupted.load(Ordering::Relaxed) {
-            bail!("interrupted");
-        }
-        let moment = Duration::from_millis(50).min(until.saturating_duration_since(Instant::now()));
-        match self.events.recv_timeout(moment) {
-            Ok(event) => self.hear(event)?,
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => bail!("nobody is left to listen to"),
+        if let Some(event) = next_event(&self.events, until, &self.interrupted)? {
+            self.hear(event)?;
         }
         self.board.show(self.begun.elapsed(), &self.record);
         Ok(())

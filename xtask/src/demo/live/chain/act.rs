@@ -2,13 +2,13 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::super::child::{Child, Heard};
+use super::super::child::{Child, Heard, next_event};
 use super::super::frame::BYTES;
 use super::super::message::{Command, PublisherSays};
 use super::super::verdict::Claim;
@@ -155,14 +155,8 @@ impl Act<'_> {
 
     /// Takes the next event, or none for a moment, and shows the state.
     fn listen(&mut self, until: Instant) -> Result<()> {
-        if self.props.interrupted.load(Ordering::Relaxed) {
-            bail!("interrupted");
-        }
-        let moment = Duration::from_millis(50).min(until.saturating_duration_since(Instant::now()));
-        match self.events.recv_timeout(moment) {
-            Ok(event) => self.hear(event)?,
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => bail!("nobody is left to listen to"),
+        if let Some(event) = next_event(&self.events, until, &self.props.interrupted)? {
+            self.hear(event)?;
         }
         self.board.show(self.begun.elapsed(), &self.answers);
         Ok(())
