@@ -16,12 +16,7 @@ fn publish(pool: &Pool<SharedFile>, bytes: usize, sequence: u64) {
     let wait = Wait::from(Duration::from_secs(30));
     let slot = pool.lend(bytes, wait, Policy::Block).unwrap();
     assert_eq!((slot.offset() % 512, slot.offset() + bytes <= 1 << 20), (0, true));
-    let mark = Mark {
-        pid: std::process::id(),
-        slot: slot.index() as u32,
-        generation: slot.generation(),
-        sequence,
-    };
+    let mark = Mark::on(&slot, sequence);
     let mut whole = vec![0; bytes];
     mark.fill(&mut whole);
     pool.storage().write(slot.offset(), &whole).unwrap();

@@ -285,12 +285,7 @@ impl PoolActor {
 
     pub(super) fn mark_of(&mut self, slot: &Slot) -> Mark {
         self.sequence += 1;
-        Mark {
-            pid: std::process::id(),
-            slot: slot.index() as u32,
-            generation: slot.generation(),
-            sequence: self.sequence,
-        }
+        Mark::on(slot, self.sequence)
     }
 }
 

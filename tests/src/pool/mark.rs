@@ -5,6 +5,8 @@
 //! them follows from these. The pattern repeats every 4 KiB, so filling and checking run at the speed
 //! of `memcpy` and `memcmp`.
 
+use shm_pool::{Slot, Storage};
+
 const HEAD: usize = 24;
 const PERIOD: usize = 4096;
 const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
@@ -35,6 +37,16 @@ pub struct Mixed {
 impl Mark {
     /// The least bytes that a mark fits into.
     pub const LEAST: usize = HEAD;
+
+    /// That of this process on a slot it was lent.
+    pub fn on<S: Storage>(slot: &Slot<S>, sequence: u64) -> Mark {
+        Mark {
+            pid: std::process::id(),
+            slot: slot.index() as u32,
+            generation: slot.generation(),
+            sequence,
+        }
+    }
 
     /// Fills all of `bytes`.
     ///

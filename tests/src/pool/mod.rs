@@ -24,7 +24,7 @@ pub use shared_file::SharedFile;
 pub use stage::{Kind, Stage};
 pub use store_stage::StoreStage;
 
-use shm_pool::{Ticket, TicketError};
+use shm_pool::{Fsck, Ticket, TicketError};
 
 /// A ticket as a word of a command.
 pub fn ticket_word(ticket: &Ticket) -> String {
@@ -39,4 +39,12 @@ pub fn ticket_of(word: &str) -> Result<Ticket, TicketError> {
     let digits = |at| word.get(at..at + 2).and_then(|two| u8::from_str_radix(two, 16).ok());
     let bytes: Vec<u8> = (0..word.len()).step_by(2).map_while(digits).collect();
     Ticket::from_bytes(&bytes)
+}
+
+/// The slots that are in use, and why.
+fn not_free(fsck: &Fsck) -> String {
+    let used = fsck.slots.iter().filter(|slot| slot.explanation != "free");
+    let told: Vec<String> =
+        used.map(|slot| format!("slot {}: {}", slot.index, slot.explanation)).collect();
+    told.join("; ")
 }

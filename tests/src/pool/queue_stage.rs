@@ -1,5 +1,6 @@
 //! One queue on which processes die, with others that survive, and what must hold afterwards.
 
+use super::not_free;
 use crate::failure::Failure;
 use crate::peer::Peer;
 use crate::scene::Scene;
@@ -121,15 +122,8 @@ impl QueueStage {
         }
         let (left, free) = (self.queue.len(), self.pool.stats().free);
         if (left, free) != (0, SLOTS) {
-            let slots: Vec<String> = self
-                .pool
-                .fsck()
-                .slots
-                .into_iter()
-                .filter(|slot| slot.explanation != "free")
-                .map(|slot| format!("slot {}: {}", slot.index, slot.explanation))
-                .collect();
-            let text = format!("{left} tickets are left, {free} slots free: {}", slots.join("; "));
+            let slots = not_free(&self.pool.fsck());
+            let text = format!("{left} tickets are left, {free} slots free: {slots}");
             return Err(Failure::Unexpected(text));
         }
         for _ in 0..CELLS {

@@ -105,12 +105,7 @@ fn publish(
     audience: Audience,
 ) -> Result<(), Refusal> {
     let slot = pool.lend(bytes, Wait::from(Duration::from_secs(60)), Policy::Block)?;
-    let mark = Mark {
-        pid: std::process::id(),
-        slot: slot.index() as u32,
-        generation: slot.generation(),
-        sequence,
-    };
+    let mark = Mark::on(&slot, sequence);
     let mut whole = vec![0; bytes];
     mark.fill(&mut whole);
     pool.storage().write(slot.offset(), &whole)?;

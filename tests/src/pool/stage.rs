@@ -1,6 +1,7 @@
 //! One pool on which processes die, with others that survive, and what must hold afterwards.
 
 use super::mark::Mark;
+use super::not_free;
 use crate::failure::Failure;
 use crate::peer::Peer;
 use crate::scene::Scene;
@@ -162,12 +163,7 @@ impl Stage {
 
     fn lend(&self, bytes: usize) -> Result<(Slot, Mark), shm_pool::LendError> {
         let mut slot = self.pool.lend(bytes, Wait::Try, Policy::Fail)?;
-        let mark = Mark {
-            pid: std::process::id(),
-            slot: slot.index() as u32,
-            generation: slot.generation(),
-            sequence: slot.offset() as u64,
-        };
+        let mark = Mark::on(&slot, slot.offset() as u64);
         mark.fill(slot.bytes_mut());
         Ok((slot, mark))
     }
@@ -181,15 +177,8 @@ impl Stage {
 
     /// Names the slots that are not free, too.
     fn wrong(&self, what: &str) -> Failure {
-        let slots: Vec<String> = self
-            .pool
-            .fsck()
-            .slots
-            .into_iter()
-            .filter(|slot| slot.explanation != "free")
-            .map(|slot| format!("slot {}: {}", slot.index, slot.explanation))
-            .collect();
-        Failure::Unexpected(format!("{:?} pool {what}; {}", self.kind, slots.join("; ")))
+        let slots = not_free(&self.pool.fsck());
+        Failure::Unexpected(format!("{:?} pool {what}; {slots}", self.kind))
     }
 }
 

@@ -1,5 +1,6 @@
 //! One store on which processes die, with others that survive, and what must hold afterwards.
 
+use super::not_free;
 use super::storing::key;
 use crate::failure::Failure;
 use crate::peer::Peer;
@@ -118,14 +119,7 @@ impl StoreStage {
     }
 
     fn wrong(&self, what: &str) -> Failure {
-        let slots: Vec<String> = self
-            .store
-            .fsck()
-            .slots
-            .into_iter()
-            .filter(|slot| slot.explanation != "free")
-            .map(|slot| format!("slot {}: {}", slot.index, slot.explanation))
-            .collect();
-        Failure::Unexpected(format!("store: {what}; {}", slots.join("; ")))
+        let slots = not_free(&self.store.fsck());
+        Failure::Unexpected(format!("store: {what}; {slots}"))
     }
 }
