@@ -19,12 +19,17 @@ use std::sync::Arc;
 /// A connection; shm_py.share.SharedTensorClient is the class to use.
 #[pyclass(frozen, weakref, name = "_ShareClient", module = "shm_py._native")]
 pub(crate) struct ShareClient {
-    client: Client,
+    /// There until it is dropped.
+    client: Option<Client>,
     manner: Manner,
     tasks: Arc<lent::Tasks>,
 }
 
 impl ShareClient {
+    fn client(&self) -> &Client {
+        self.client.as_ref().expect("a client is there until it is dropped")
+    }
+
     fn ask<'py>(
         &self,
         py: Python<'py>,
@@ -33,17 +38,17 @@ impl ShareClient {
     ) -> PyResult<Bound<'py, PyAny>> {
         let deadline = wait::deadline(timeout)?;
         let (mut lent, task) = (lent::of(&ask), lent::task_of(&ask));
-        let outcome = waiting::ask(py, &self.client, ask, deadline)?;
+        let outcome = waiting::ask(py, self.client(), ask, deadline)?;
         self.tasks.note(&outcome, &mut lent, task);
         let response = outcome.map_err(|error| errors::client(py, &error))?;
-        asking::answer(py, &self.client, response, self.manner)
+        asking::answer(py, self.client(), response, self.manner)
     }
 }
 
 impl Drop for ShareClient {
     fn drop(&mut self) {
-        // Whoever is the last to go joins a thread that may want the interpreter.
-        interpreter::drop_released(self.client.clone());
+        // Whoever is the last to go joins a thread.
+        interpreter::drop_released(self.client.take());
     }
 }
 
@@ -69,7 +74,11 @@ impl ShareClient {
         config.limits = Limits { storage: max_storage, opaque, ..Limits::default() };
         config.access = if writable { Access::Write } else { Access::Read };
         let client = connect(py, config, deadline)?;
-        Ok(ShareClient { client, manner: Manner { writable, opaque }, tasks: Arc::default() })
+        Ok(ShareClient {
+            client: Some(client),
+            manner: Manner { writable, opaque },
+            tasks: Arc::default(),
+        })
     }
 
     /// Round trip.
@@ -234,48 +243,48 @@ impl ShareClient {
     /// True until the server is gone or the connection closed.
     #[getter]
     fn alive(&self, py: Python<'_>) -> bool {
-        py.detach(|| self.client.is_alive())
+        py.detach(|| self.client().is_alive())
     }
 
     /// Which server it is, in 32 hexadecimal digits.
     #[getter]
     fn server_id(&self) -> String {
-        reports::hex(&self.client.server_id())
+        reports::hex(&self.client().server_id())
     }
 
     /// The server's process.
     #[getter]
     fn server_pid(&self) -> u32 {
-        self.client.server_pid()
+        self.client().server_pid()
     }
 
     /// Where the server is.
     #[getter]
     fn path(&self) -> OsString {
-        self.client.path().into()
+        self.client().path().into()
     }
 
     /// Calls `callback()` once, in a thread of the client, when the server is gone; at once if it is.
     #[pyo3(signature = (callback))]
     fn on_gone(&self, py: Python<'_>, callback: Py<PyAny>) {
         let callback = Callback::new(callback);
-        py.detach(|| self.client.on_gone(Box::new(move || callback.call())));
+        py.detach(|| self.client().on_gone(Box::new(move || callback.call())));
     }
 
     /// Ends the connection, and with it all its leases.
     fn close(&self, py: Python<'_>) {
-        py.detach(|| self.client.close());
+        py.detach(|| self.client().close());
         self.tasks.clear();
     }
 
     /// The socket, for an event loop: when it is readable, drive() has something to do.
     fn fileno(&self) -> RawFd {
-        self.client.descriptor().as_raw_fd()
+        self.client().descriptor().as_raw_fd()
     }
 
     /// Takes in what has arrived, without waiting.
     fn drive(&self, py: Python<'_>) -> PyResult<()> {
-        py.detach(|| self.client.drive()).map_err(|error| errors::client(py, &error))
+        py.detach(|| self.client().drive()).map_err(|error| errors::client(py, &error))
     }
 
     /// Sends what the method `operation` sends, with its arguments but for the timeout, and does not wait
@@ -291,8 +300,8 @@ impl ShareClient {
         let sent =
             Sent { lent: lent::of(&ask), task: lent::task_of(&ask), tasks: self.tasks.clone() };
         let pending =
-            py.detach(|| self.client.start(ask)).map_err(|error| errors::client(py, &error))?;
-        Ok(SharePending::new(self.client.clone(), pending, self.manner, sent))
+            py.detach(|| self.client().start(ask)).map_err(|error| errors::client(py, &error))?;
+        Ok(SharePending::new(self.client().clone(), pending, self.manner, sent))
     }
 }
 
