@@ -14,6 +14,7 @@ mod flags;
 mod fresh;
 mod gates;
 mod gpu_bundle;
+mod interrupt;
 mod loom;
 mod parity;
 mod process;

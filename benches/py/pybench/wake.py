@@ -33,7 +33,7 @@ FUTEX = "a bare futex through ctypes"
 BARE = "bare futex"
 RUST = "shm-core from Rust"
 GOAL = 1.3
-RUST_RUN = Path(__file__).resolve().parents[2] / "results" / "stream-epyc-2core.json"
+RUST_RUN = Path(__file__).resolve().parents[2] / "results" / "run.json"
 
 
 class Sender:
@@ -191,13 +191,14 @@ def _duel(run: Run, label: str, how: str) -> Duel:
 
 
 def _of_rust(file: Path, required: bool) -> list[Reading]:
-    """The row of the same name of a stored run of the Rust suite."""
+    """The row of the same name of a stored run: of the Rust suite, or of all suites."""
     if not required and not file.exists():
         return []
     stored = json.loads(file.read_text(encoding="utf-8"))
+    stored = stored.get("suites", {}).get("stream", stored)
     found = [row for row in stored["rows"] if row["name"] == "wake/blocked"]
     if not found:
-        raise ValueError(f"{file} has no row wake/blocked; give the JSON of `bench stream`")
+        raise ValueError(f"{file} has no row wake/blocked; give the JSON of `bench stream` or `bench all`")
     (row,) = found
     same = stored["header"]["machine"] == machine.described()
     how = f"{RUST}, stored run of {'a machine like this' if same else 'another machine'}"

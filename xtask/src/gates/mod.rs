@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::flags::{CrashArgs, LoomArgs, Suite};
+use crate::interrupt;
 use crate::workspace::Workspace;
 use gate::{Gate, Report, Verdict};
 use leftovers::Leftovers;
@@ -24,6 +25,7 @@ use transcript::Transcript;
 /// Runs all gates in order. A failing gate does not stop the ones after it: one run shows
 /// everything that is wrong.
 pub fn task(workspace: &Workspace) -> Result<ExitCode> {
+    interrupt::is_heard()?;
     let leftovers = Leftovers::before()?;
     let crash = CrashArgs { rounds: 10 };
     let loom = LoomArgs { max_preemptions: 2 };
