@@ -20,7 +20,7 @@ use crate::flags::{DemoArgs, TritonArgs, TritonFetchArgs, TritonTask};
 use crate::process;
 use crate::serve;
 use crate::setup::photos::{self, Photos};
-use crate::triton;
+use crate::triton::{self, Fetched};
 use crate::workspace::Workspace;
 
 /// Gathers the pictures and becomes the demo.
@@ -54,7 +54,7 @@ pub fn prepare(workspace: &Workspace, args: &DemoArgs) -> Result<Launch> {
         },
     };
     let mut command = release_build(workspace, args, &pictures);
-    match serve::detector_file(workspace) {
+    match detector(workspace) {
         Ok(file) => {
             let programs = serve::build(workspace, true)?;
             command.arg("--zoo").arg(programs).arg("--detector").arg(file);
@@ -66,6 +66,14 @@ pub fn prepare(workspace: &Workspace, args: &DemoArgs) -> Result<Launch> {
         Err(why) => println!("SKIPPED: the act with the inference server: {why:#}"),
     }
     Ok(Launch::Ready(command))
+}
+
+/// Fetches the model of the second act, unless it is there.
+fn detector(workspace: &Workspace) -> Result<PathBuf> {
+    match triton::detector::ensure(workspace)? {
+        Fetched::Ready(_) => serve::detector_file(workspace),
+        Fetched::Skipped(why) => serve::detector_file(workspace).context(why),
+    }
 }
 
 /// Fetches a real server with the detector and builds the program that starts it.

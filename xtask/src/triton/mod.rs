@@ -5,7 +5,7 @@
 //! unpacked; where that was done before it is only looked at.
 
 mod backend;
-mod detector;
+pub mod detector;
 mod load_generator;
 mod models;
 mod python_models;
