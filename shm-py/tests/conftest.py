@@ -48,7 +48,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """A hang is a failure, not an endless run. A thread ends it even where signals are ignored."""
     limit = 1800.0 if STRESS else config.getoption("timeout") or 180.0
     for item in items:
-        item.add_marker(pytest.mark.timeout(limit, method="thread"))
+        # One that is added stands before that of a module.
+        if item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(limit, method="thread"))
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ BUILD = 900
 
 pytestmark = [
     pytest.mark.skipif(not (ROOT / "Cargo.toml").exists(), reason="needs the whole repository"),
-    pytest.mark.timeout(BUILD + 3 * LONG),
+    pytest.mark.timeout(BUILD + 3 * LONG, method="thread"),
 ]
 
 
