@@ -49,8 +49,9 @@ pub struct Part {
 }
 
 impl<S: Storage> Pool<S> {
-    /// Lends a slot for each of `bytes`, all or none. Who has to wait stays in line, and keeps what it
-    /// has got so far only while it is the first.
+    /// Lends a slot for each of `bytes`, all or none, in that order. The largest is placed first, each where
+    /// it fits best, so that small ones do not cut up what a large one needs. Who has to wait stays in line,
+    /// and keeps what it has got so far only while it is the first.
     ///
     /// # Errors
     /// As for [`Pool::lend`].
