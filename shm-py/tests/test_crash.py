@@ -167,7 +167,7 @@ def test_a_stopped_writer_costs_readers_nothing(shm_name: str, start: StartChild
     writer.signal(signal.SIGCONT)
     with survivor.shm.locked(timeout=PATIENCE):
         survivor.shm.write_locked(survivor.pattern.frame(7), frame_id=7)
-    survivor.reader.wait_for_count(after=survivor.reads() + 2, timeout=PATIENCE)
+    survivor.reader.wait_for_count(after=survivor.shm.count + 2, timeout=PATIENCE)
     published = int(writer.ask("stop"))
     writer.finish()
     assert survivor.reads() == survivor.shm.count == published + 1, "nothing was lost"
